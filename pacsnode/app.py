@@ -1,0 +1,1 @@
+"""The composition root: Config → Store, Index, Archive, services. The only file that knows every class."""

@@ -1,0 +1,85 @@
+"""Every error of ours. The tree answers two questions: whose fault is it, and may it be tried again."""
+
+from __future__ import annotations
+
+
+class PacsNodeError(Exception):
+    """What all errors of pacsnode have in common. The text is one line for people, without patient data."""
+
+
+class ConfigError(PacsNodeError):
+    """The configuration is wrong: names file, table, key, value and what is allowed."""
+
+
+class NodeRunning(PacsNodeError):
+    """Somebody else holds the data folder; trying again later may work."""
+
+
+class RejectedByUs(PacsNodeError):
+    """The peer's request is wrong; sending the same again will fail again."""
+
+
+class BadDataset(RejectedByUs):
+    """A data set that cannot be read to its exact end, or lacks what an instance must have."""
+
+
+class UidMismatch(BadDataset):
+    """The data set names another SOP class or instance than the command that brought it."""
+
+    def __init__(self, message: str, *, tag: int) -> None:
+        """``tag`` is the offending element of the data set."""
+        super().__init__(message)
+        self.tag = tag
+
+
+class MalformedUid(RejectedByUs):
+    """A SOP Instance UID that breaks PS3.5 9.1 in a way that matters."""
+
+
+class DuplicateRefused(RejectedByUs):
+    """The instance is here with other content, and the policy is to refuse."""
+
+
+class InvalidQuery(RejectedByUs):
+    """An identifier that the standard does not allow."""
+
+
+class NotAllowed(RejectedByUs):
+    """The peer may not do this here."""
+
+
+class UnknownDestination(RejectedByUs):
+    """A move destination that is not among the configured peers."""
+
+
+class ProtocolViolation(PacsNodeError):
+    """The peer's bytes break the upper layer or DIMSE protocol; the association cannot go on."""
+
+    def __init__(self, message: str, *, reason: int = 0) -> None:
+        """``reason`` is that of the A-ABORT we answer with (PS3.8 9.3.8, source 2)."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreError(PacsNodeError):
+    """Our storage failed; the peer may send again later."""
+
+
+class ObjectNotFound(StoreError):
+    """No object under this key."""
+
+
+class StoreFull(StoreError):
+    """Less free space than the configured minimum, or none at all."""
+
+
+class ObjectDamaged(StoreError):
+    """An object that is not what was stored: short, altered, or without a readable head."""
+
+
+class IndexFailure(PacsNodeError):
+    """The index cannot answer or keep a row; the peer may try again later."""
+
+
+class PeerFailure(PacsNodeError):
+    """The remote node refused, vanished or ran into a deadline."""

@@ -1,0 +1,59 @@
+"""The interface of the index: what the archive holds, for queries. Read this first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from pacsnode.model import Instance, Key, Match, Outcome, Query, StoredObject, Totals, Uid
+
+
+class Index(Protocol):
+    """Rows about objects of the store; can be rebuilt from them. Safe to use from several threads.
+
+    Every method raises IndexFailure when the database cannot do its part.
+    """
+
+    def add(self, instance: Instance) -> Outcome:
+        """Record an instance; durable when it returns.
+
+        Same SOP Instance UID and digest as the current version: ALREADY_THERE, nothing written. Other content:
+        by the duplicate policy NEW_VERSION (the new one becomes current), KEPT_FIRST, or DuplicateRefused is raised.
+        Attributes of patient, study and series are those of the instance that arrived first (smallest key).
+        """
+
+    def add_many(self, instances: Sequence[Instance]) -> list[Outcome]:
+        """As ``add`` for each, in order, in one transaction; durable when it returns."""
+
+    def current(self, uid: Uid) -> Instance | None:
+        """The current version of a SOP instance."""
+
+    def versions(self, uid: Uid) -> list[Instance]:
+        """All versions of a SOP instance, the current one first, then from newest to oldest."""
+
+    def find(self, query: Query) -> Iterator[Match]:
+        """Matches at the query's level; paged with short read transactions; may be closed early."""
+
+    def instances(self, query: Query) -> Iterator[Instance]:
+        """Current versions of all instances below the entities that match; paged; may be closed early."""
+
+    def count_instances(self, query: Query) -> int:
+        """How many instances ``instances`` would yield."""
+
+    def everything(self) -> Iterator[Instance]:
+        """All versions of all instances in order of their keys; paged."""
+
+    def relocate(self, uid: Uid, old: StoredObject, new: StoredObject) -> bool:
+        """Point the version stored as ``old`` to ``new``; False when it is not there (any more). Compare-and-set."""
+
+    def remove(self, uid: Uid) -> Instance | None:
+        """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""
+
+    def holds(self, key: Key) -> bool:
+        """Is there a row, of any version, for this object?"""
+
+    def totals(self) -> Totals:
+        """Counts over current versions."""
+
+    def close(self) -> None:
+        """Close every connection; may be called twice."""

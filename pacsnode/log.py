@@ -1,0 +1,50 @@
+"""One line per event, key=value, to stderr. Whatever a peer sent is escaped, so that nobody forges a line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:/@+,\[\]()*-]+\Z")
+_MAX_VALUE_CHARACTERS = 256
+_LOGGER = logging.getLogger("pacsnode")
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
+    """Log one event. Values are quoted where needed and cut at 256 characters; None is left out."""
+    if _LOGGER.isEnabledFor(level):
+        parts = [f"event={name}"]
+        parts += [f"{key}={_value(value)}" for key, value in fields.items() if value is not None]
+        _LOGGER.log(level, " ".join(parts))
+
+
+def start(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send our events and the libraries' warnings to the stream (stderr), each on one escaped line."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    _LOGGER.setLevel(level)
+
+
+class _OneLine(logging.Formatter):
+    """Escapes control characters of the whole line: libraries log what peers sent, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _escape(super().format(record))
+
+
+def _value(value: object) -> str:
+    text = str(value)
+    if len(text) > _MAX_VALUE_CHARACTERS:
+        text = text[:_MAX_VALUE_CHARACTERS] + "…"
+    if _PLAIN.match(text):
+        return text
+    return '"' + _escape(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _escape(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,0 +1,193 @@
+"""The nouns of the program: frozen values that travel between rooms. No behaviour, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import NewType
+
+Uid = NewType("Uid", str)
+Key = NewType("Key", str)
+"""Where the store keeps an object: ``YYYY/MM/DD/xx/<32 hex digits>``, our own name, never the network's."""
+Clock = Callable[[], datetime]
+"""Answers the current time, in UTC and aware of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What a peer said it is sending, and who it is (PS3.7 9.1.1.1)."""
+
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+    transfer_syntax_uid: Uid
+    calling_ae: str
+    called_ae: str
+    received_at: datetime  # UTC, microseconds
+    move_originator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """Which bytes, and where. ``size`` and ``digest`` are those of the data set, without our file meta."""
+
+    key: Key
+    size: int  # bytes of the data set
+    digest: str  # SHA-256 of the data set, 64 hex digits
+    transfer_syntax_uid: Uid
+    offset: int  # where the data set begins in the object
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """The attributes the index keeps of one SOP instance.
+
+    Text is decoded; values of one attribute are joined by a backslash; what is absent or empty is "".
+    Fields are named as in ``dicom.attributes``.
+    """
+
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+    study_instance_uid: Uid
+    series_instance_uid: Uid
+
+    patient_id: str = ""
+    issuer_of_patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_birth_time: str = ""
+    patient_sex: str = ""
+    other_patient_ids: str = ""
+
+    study_date: str = ""
+    study_time: str = ""
+    accession_number: str = ""
+    study_id: str = ""
+    study_description: str = ""
+    referring_physician_name: str = ""
+
+    modality: str = ""
+    series_number: str = ""
+    series_description: str = ""
+    series_date: str = ""
+    series_time: str = ""
+    body_part_examined: str = ""
+    protocol_name: str = ""
+    station_name: str = ""
+
+    instance_number: str = ""
+    content_date: str = ""
+    content_time: str = ""
+    image_type: str = ""
+    number_of_frames: str = ""
+    rows: str = ""
+    columns: str = ""
+    bits_allocated: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One SOP instance of the archive: what it is, where it is, and how it came here."""
+
+    header: InstanceHeader
+    stored: StoredObject
+    received_at: datetime
+    calling_ae: str
+    called_ae: str
+
+
+class Outcome(Enum):
+    """What became of an instance that was received."""
+
+    STORED = "stored"
+    ALREADY_THERE = "already_there"  # the same data set was here: nothing was written
+    NEW_VERSION = "new_version"  # other content under a known UID: kept beside the old
+    KEPT_FIRST = "kept_first"  # other content under a known UID: by policy the first stays
+
+
+class DuplicatePolicy(Enum):
+    """What to do with other content under a SOP Instance UID that is already here."""
+
+    VERSION = "version"
+    FIRST = "first"
+    REJECT = "reject"
+
+
+class Level(Enum):
+    """Query/Retrieve Level (0008,0052)."""
+
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Single value matching and list of UID matching (PS3.4 C.2.2.2.1, C.2.2.2.2)."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """Wildcard matching (PS3.4 C.2.2.2.4): ``*`` any run of characters, ``?`` any one; nothing escapes them."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Range matching (PS3.4 C.2.2.2.5), both ends included; None is an open end.
+
+    Dates are ``YYYYMMDD``; times are padded to ``HHMMSS.FFFFFF``.
+    """
+
+    low: str | None
+    high: str | None
+
+
+Condition = OneOf | Wildcard | Range
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parsed identifier: which entities of which level, and what to tell of them.
+
+    Names are those of ``dicom.attributes``. Universal matching is the absence of a condition.
+    """
+
+    level: Level
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
+    requested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One row of answer: a value for every requested name, "" where it is unknown."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A remote application entity we know, and what it may do here."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    tls: bool = False
+    allow: frozenset[str] = frozenset({"echo", "store", "find", "get", "move", "commit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the index holds; versions that were superseded are not counted."""
+
+    patients: int
+    studies: int
+    series: int
+    instances: int
+    stored_bytes: int

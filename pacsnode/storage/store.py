@@ -1,0 +1,53 @@
+"""The interface of the store: immutable Part 10 objects under keys of our own. Read this first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from pacsnode.model import Arrival, Key, StoredObject
+
+
+class Upload(Protocol):
+    """An object in the making: invisible until commit, gone after abort. Used by one thread."""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append bytes of the data set. Does not keep the view. Raises StoreFull or StoreError."""
+
+    def digest(self) -> str:
+        """SHA-256 of the data set bytes written so far, as 64 hex digits."""
+
+    def commit(self, key: Key) -> StoredObject:
+        """Make the object durable under the key. After this returns, a power cut loses nothing.
+
+        Raises StoreError (StoreFull when space ran out); then nothing is visible and the upload is spent.
+        An existing object is never overwritten: that is a StoreError, too.
+        """
+
+    def abort(self) -> None:
+        """Drop everything; may be called twice, and after commit, where it does nothing."""
+
+
+class Store(Protocol):
+    """Where the bytes are. Safe to use from several threads."""
+
+    def begin(self, arrival: Arrival) -> Upload:
+        """Start an object whose file meta is made of the arrival. Raises StoreFull below the free-space mark."""
+
+    def open(self, key: Key) -> BinaryIO:
+        """The whole Part 10 object from its first byte, unbuffered, seekable, with ``fileno``. ObjectNotFound."""
+
+    def info(self, key: Key) -> StoredObject:
+        """What the object's own head says of it, size from the file. ObjectNotFound, ObjectDamaged."""
+
+    def arrival(self, key: Key) -> Arrival:
+        """How the object came here, as its own head says (no move originator). ObjectNotFound, ObjectDamaged."""
+
+    def delete(self, key: Key) -> None:
+        """Remove the object, durably; deleting what is gone is fine."""
+
+    def keys(self, prefix: str = "") -> Iterator[Key]:
+        """All keys that begin with the prefix, in ascending order, which is the order of arrival."""
+
+    def free_bytes(self) -> int:
+        """Bytes that can still be written."""
