@@ -1,1 +1,170 @@
-"""The composition root: Config → Store, Index, Archive, services. The only file that knows every class."""
+"""The composition root: Config → Store, Index, Archive, services. The only file that knows every class.
+
+A data folder holds ``index.db``, ``objects/``, ``spool/``, ``lock`` (held by who may change it) and ``node.sock``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pacsnode.archive import Archive, Finding
+from pacsnode.config import Config
+from pacsnode.errors import IndexFailure, NodeRunning
+from pacsnode.index import migrations
+from pacsnode.index.sqlite import SqliteIndex
+from pacsnode.model import Uid
+from pacsnode.storage.filesystem import FilesystemStore
+from pacsnode.storage.store import Store
+
+_FOLDER_MODE, _LOCK_MODE = 0o750, 0o640  # patient data: nothing for others
+
+
+def system_clock() -> datetime:
+    """The current time of this machine, in UTC."""
+    return datetime.now(UTC)
+
+
+def index_path(config: Config) -> Path:
+    """Where the index of this node is."""
+    return config.node.data / "index.db"
+
+
+def is_new(config: Config) -> bool:
+    """Was nothing ever stored in the data folder? Creates nothing."""
+    if index_path(config).exists():
+        return False
+    return not (config.node.data / "objects").exists() or _has_no_objects(open_store(config))
+
+
+def open_store(config: Config) -> FilesystemStore:
+    """The store of this node; reading needs no lock. Creates its folders. Raises StoreError."""
+    return FilesystemStore(config.node.data, min_free_bytes=config.storage.min_free)
+
+
+@contextlib.contextmanager
+def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
+    """The archive of this node, closed at the end of the ``with`` block.
+
+    Reading works beside a running node. Otherwise the node's lock is held: NodeRunning where it is taken.
+    Raises StoreError; IndexFailure also where there are objects but no index.
+    """
+    with contextlib.ExitStack() as stack:
+        path = index_path(config)
+        if not read_only:
+            stack.enter_context(hold(config.node.data))
+            _finish_swap(path)
+        elif is_new(config):
+            raise IndexFailure(f"nothing was ever stored in {config.node.data}; is this the right configuration?")
+        store = open_store(config)
+        if not read_only:
+            store.sweep()
+        if not path.exists() and not _has_no_objects(store):
+            raise IndexFailure(f"{path} is missing, but there are objects; rebuild it by: pacsnode reindex")
+        index = SqliteIndex(path, duplicates=config.storage.duplicates, read_only=read_only)
+        stack.callback(index.close)
+        yield Archive(store, index, system_clock)
+
+
+@contextlib.contextmanager
+def hold(data: Path) -> Iterator[None]:
+    """Hold the data folder, which is created, alone. Raises NodeRunning where another process does."""
+    data.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            raise NodeRunning(f"{data} is in use by process {holder}; stop it or wait") from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def serve(config: Config) -> None:
+    """Run the node until SIGTERM or SIGINT, then let associations end for a while and stop.
+
+    Raises NodeRunning, StoreError and IndexFailure; CannotListen where an address is taken or not ours.
+    """
+    from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
+
+    with open_archive(config, read_only=False) as archive:
+        Node(config, archive).run()
+
+
+def storage_classes(config: Config) -> frozenset[Uid]:
+    """The SOP classes that may be stored here: those that a C-STORE may bring."""
+    from pacsnode.dimse import contexts  # takes half a second, which the other offline commands need not wait for
+
+    return contexts.storage_classes(config.storage.private_sop_classes)
+
+
+def upgrade(config: Config) -> list[str]:
+    """Bring the index to the schema of this version, under the lock; what was done, a line for each step."""
+    with hold(config.node.data):
+        _finish_swap(index_path(config))
+        return migrations.upgrade(index_path(config))
+
+
+def reindex(config: Config) -> Generator[Finding | None, None, None]:
+    """Build the index anew from the objects alone, under the lock.
+
+    Yields a finding for each object that cannot be read, None for each that was added. When all is through, the new
+    index takes the place of the old one, which is kept as ``index.db.old``; stopped before, the old one stays.
+    """
+    current = index_path(config)
+    building, ready = current.with_name("index.db.building"), current.with_name("index.db.new")
+    with hold(config.node.data):
+        _finish_swap(current)
+        for leftover in (building, _beside(building, "-wal"), _beside(building, "-shm")):
+            leftover.unlink(missing_ok=True)
+        with contextlib.closing(SqliteIndex(building, duplicates=config.storage.duplicates)) as index:
+            store = open_store(config)
+            yield from Archive(store, index, system_clock).rebuild(store.keys())
+        if _beside(building, "-wal").exists():
+            raise IndexFailure(f"{building} could not be closed; look for what has it open, and run this again")
+        _sync(building)
+        building.replace(ready)
+        _finish_swap(current)
+
+
+def _has_no_objects(store: Store) -> bool:
+    return next(iter(store.keys()), None) is None
+
+
+def _finish_swap(current: Path) -> None:
+    """Let a complete ``index.db.new`` take the place of the index; goes on where a crash ended it.
+
+    A write-ahead log belongs to a file's name: the old one must be gone before the new database gets that name.
+    """
+    ready, old = current.with_name("index.db.new"), current.with_name("index.db.old")
+    if not ready.exists():
+        return
+    if current.exists():
+        _beside(old, "-wal").unlink(missing_ok=True)
+        current.replace(old)
+    if _beside(current, "-wal").exists():
+        _beside(current, "-wal").replace(_beside(old, "-wal"))
+    _beside(current, "-shm").unlink(missing_ok=True)
+    _sync(current.parent)
+    ready.replace(current)
+    _sync(current.parent)
+
+
+def _beside(database: Path, suffix: str) -> Path:
+    return database.with_name(database.name + suffix)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

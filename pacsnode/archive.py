@@ -145,9 +145,7 @@ class Ingest:
 
         key = layout.new_key(self.arrival.received_at, secrets.token_bytes(10))
         stored = self._upload.commit(key)
-        instance = Instance(
-            found, stored, self.arrival.received_at, self.arrival.calling_ae, self.arrival.called_ae
-        )
+        instance = Instance(found, stored, self.arrival.received_at, self.arrival.calling_ae, self.arrival.called_ae)
         try:
             outcome = archive.index.add(instance)
         except DuplicateRefused:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
+from pathlib import Path
 from typing import TextIO
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+,\[\]()*-]+\Z")
 _MAX_VALUE_CHARACTERS = 256
+_CRASH_FRAMES = 6
 _LOGGER = logging.getLogger("pacsnode")
 
 
@@ -18,6 +21,17 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
         parts = [f"event={name}"]
         parts += [f"{key}={_value(value)}" for key, value in fields.items() if value is not None]
         _LOGGER.log(level, " ".join(parts))
+
+
+def crash(name: str, /, **fields: object) -> None:
+    """Log an error that nobody foresaw, being handled now: where it happened, not what it said.
+
+    The text of a foreign exception may hold what a peer sent, patient data included; the places do not.
+    """
+    kind, _, trace = sys.exc_info()
+    frames = traceback.extract_tb(trace)[-_CRASH_FRAMES:]
+    where = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}:{frame.name}" for frame in reversed(frames))
+    event(name, level=logging.ERROR, error=kind.__name__ if kind else None, where=where, **fields)
 
 
 def start(level: str = "INFO", stream: TextIO | None = None) -> None:

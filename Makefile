@@ -1,0 +1,56 @@
+# serve · test · demo · check · bench: see README.md. Everything is installed into .venv, from pinned versions.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+# pytest's arguments, e.g. make test T="tests/dimse -k move"
+T ?=
+
+.PHONY: serve test demo check format bench tools clean
+
+serve: $(VENV)/runtime
+	@exec $(BIN)/pacsnode serve
+
+test: $(VENV)/dev tools
+	$(BIN)/python -m pytest $(T)
+
+demo: $(VENV)/runtime tools
+	$(BIN)/python -m tests.system.demo
+
+check: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.module_sizes
+
+format: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/runtime
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# DCMTK's clients are the peers that the tests and the demo talk to.
+tools:
+	@command -v storescu findscu movescu getscu echoscu dcmdump >/dev/null || { \
+	  echo "installing Debian's dcmtk, whose clients the tests talk to"; \
+	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends dcmtk; } || { \
+	    echo "make: DCMTK is missing and could not be installed; run: apt-get install dcmtk" >&2; exit 1; }; }
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: Python 3.11 or newer is needed; name one by: make PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/runtime: setup.cfg pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/dev: setup.cfg pyproject.toml $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(VENV)/runtime $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,5 @@
+"""``python -m pacsnode`` is ``pacsnode``."""
+
+from pacsnode.cli import main
+
+main()

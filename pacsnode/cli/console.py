@@ -1,0 +1,106 @@
+"""How commands speak: what they print, their progress on a terminal, their errors in one line, their exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
+
+import click
+
+from pacsnode.errors import ConfigError, NodeRunning, PacsNodeError
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    FINDINGS = 3
+    TRY_AGAIN = 75
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+
+
+_EXIT_CODES: tuple[tuple[type[Exception], Exit], ...] = (
+    (ConfigError, Exit.CONFIGURATION),
+    (NodeRunning, Exit.TRY_AGAIN),
+    (PacsNodeError, Exit.FAILED),
+    (OSError, Exit.FAILED),
+    (click.exceptions.Abort, Exit.INTERRUPTED),
+    (click.UsageError, Exit.USAGE),
+    (click.ClickException, Exit.FAILED),
+)
+EXPECTED_ERRORS: tuple[type[Exception], ...] = tuple(kind for kind, _ in _EXIT_CODES)
+"""What ends a command without a traceback; anything else is a fault of ours."""
+
+
+def exit_code(error: Exception) -> Exit:
+    """The exit code that stands for an expected error."""
+    return next(code for kind, code in _EXIT_CODES if isinstance(error, kind))
+
+
+def report(error: Exception) -> None:
+    """Print an expected error to stderr: a line each, beginning with ``pacsnode:``."""
+    for line in _explanation(error).splitlines():
+        click.echo(f"pacsnode: {plain(line)}", err=True)
+
+
+def _explanation(error: Exception) -> str:
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "pacsnode"
+        return f"{error.format_message().rstrip('.')}; see: {command} --help"
+    if isinstance(error, click.exceptions.Abort):
+        return "interrupted"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def print_json(value: object) -> None:
+    """Print a JSON value, in ASCII: safe to show on any terminal, whatever a peer has sent."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_line(text: str) -> None:
+    """Print a line for people; control characters that peers sent are shown as ``?``."""
+    click.echo(plain(text))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under headings in aligned columns."""
+    cells = [headings, *([plain(str(value)) for value in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def plain(text: str) -> str:
+    """The text without anything that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr where that is a terminal; call what it gives for each item done."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console  # only a terminal needs it, and it takes its time
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, rate="")
+
+        def advance() -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, advance=1, rate=f"{speed:.0f}/s" if speed else "")
+
+        yield advance

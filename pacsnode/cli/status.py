@@ -1,0 +1,73 @@
+"""``pacsnode status``: what is stored and what goes on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from pacsnode import __version__, app
+from pacsnode.cli import console
+from pacsnode.cli.command import Command, json_option, load_config
+from pacsnode.config import Config
+from pacsnode.model import Totals
+from pacsnode.service import control
+
+
+@click.command("status", cls=Command)
+@json_option
+def command(as_json: bool) -> int:
+    """Tell what is stored and what goes on.
+
+    Works beside a running node, without one, and before anything was stored.
+    """
+    status = _status(load_config())
+    if as_json:
+        console.print_json(status)
+    else:
+        for name, value in status.items():
+            console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
+    return console.Exit.OK
+
+
+def _status(config: Config) -> dict[str, object]:
+    totals, answer = _totals(config), control.ask(config.node.data)
+    path = app.index_path(config)
+    return {
+        "running": answer is not None,
+        "version": __version__,
+        "data": str(config.node.data),
+        "patients": totals.patients,
+        "studies": totals.studies,
+        "series": totals.series,
+        "instances": totals.instances,
+        "stored_bytes": totals.stored_bytes,
+        "free_bytes": _free_bytes(config.node.data),
+        "index_bytes": path.stat().st_size if path.exists() else 0,
+        "associations": 0,
+        "jobs": {},
+        "degraded": [],
+        **(answer or {}),
+    }
+
+
+def _totals(config: Config) -> Totals:
+    if app.is_new(config):
+        return Totals(patients=0, studies=0, series=0, instances=0, stored_bytes=0)
+    with app.open_archive(config, read_only=True) as archive:
+        return archive.index.totals()
+
+
+def _free_bytes(data: Path) -> int:
+    """Of the file system that the data folder is on, or would be."""
+    nearest = next(folder for folder in (data, *data.parents) if folder.exists())
+    return shutil.disk_usage(nearest).free
+
+
+def _for_people(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | dict):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,41 @@
+"""The configuration. Door: ``load`` gives a frozen ``Config``; a mistake is a ConfigError that explains itself."""
+
+from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
+from pacsnode.config.tables import (
+    Access,
+    Config,
+    Limits,
+    Log,
+    Node,
+    PeerEntry,
+    Storage,
+    Table,
+    UnknownPeers,
+)
+from pacsnode.config.values import Address, duration_text, size_text
+from pacsnode.config.writer import beginning, reference, sample, schema, toml
+
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "SYSTEM_FILE",
+    "Access",
+    "Address",
+    "Config",
+    "Limits",
+    "Log",
+    "Node",
+    "PeerEntry",
+    "Storage",
+    "Table",
+    "UnknownPeers",
+    "beginning",
+    "duration_text",
+    "load",
+    "locate",
+    "new_node",
+    "reference",
+    "sample",
+    "schema",
+    "size_text",
+    "toml",
+]

@@ -1,0 +1,182 @@
+"""One frozen model per table of the TOML file.
+
+Each attribute is the key of the same name; its docstring is what the sample file and docs/configuration.md say of it.
+A key is here only when it has an effect.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pacsnode.config.values import (
+    GIB,
+    KIB,
+    MIB,
+    Address,
+    AeTitle,
+    Buffer,
+    Count,
+    DataFolder,
+    Deadline,
+    Host,
+    Listeners,
+    Port,
+    Rate,
+    Rights,
+    Size,
+    SopClass,
+    ae_title,
+)
+from pacsnode.model import DuplicatePolicy, Peer
+
+
+class UnknownPeers(Enum):
+    """What to do with a calling AE title that is no configured peer's."""
+
+    AUTO = "auto"
+    REJECT = "reject"
+    ACCEPT = "accept"
+
+
+class Table(BaseModel):
+    """What all tables have in common: frozen, strict, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Node(Table):
+    """Who this node is, where it listens and where it keeps its data."""
+
+    ae_title: AeTitle = "PACSNODE"
+    """Our AE title: what peers call, and what we call ourselves towards them."""
+    aliases: tuple[AeTitle, ...] = ()
+    """Further AE titles under which peers may call us."""
+    listen: Listeners = (Address("127.0.0.1", 11112),)
+    """Where to listen: one "HOST:PORT" or a list of them; IPv6 as "[::1]:11112"; port 0 is any free one."""
+    data: DataFolder = Path("/var/lib/pacsnode")
+    """Folder of the objects and the index; a relative path starts at this file's folder. Without any file: ./var."""
+
+
+class Access(Table):
+    """Who may open an association."""
+
+    unknown_peers: UnknownPeers = UnknownPeers.AUTO
+    """Calling AE titles that are no peer's: "accept" or "reject"; "auto" accepts on a loopback listener only."""
+    match_called_ae: bool = True
+    """true: an association has to name our AE title or an alias as the called one."""
+
+
+class PeerEntry(Table):
+    """A remote application entity; the table's name is what we call it."""
+
+    ae_title: AeTitle | None = None
+    """Its AE title; by default the table's name."""
+    host: Host
+    """Its host name or address, to which we connect."""
+    port: Port
+    """Its port, 1 to 65535."""
+    allow: Rights = frozenset({"echo", "store", "find", "get", "move", "commit"})
+    """What it may do here: any of "echo", "store", "find", "get", "move", "commit"."""
+
+
+class Storage(Table):
+    """How objects are kept."""
+
+    min_free: Size = 4 * GIB
+    """Free space below which C-STORE is answered with A700; everything else goes on."""
+    duplicates: DuplicatePolicy = DuplicatePolicy.VERSION
+    """Other content under a known SOP Instance UID: "version" keeps both, "first" keeps the first, "reject" refuses."""
+    private_sop_classes: tuple[SopClass, ...] = ()
+    """UIDs of further, private Storage SOP classes to accept."""
+
+
+class Limits(Table):
+    """What one peer, and all of them together, may take."""
+
+    associations: Count = 128
+    """Associations at a time; further ones are rejected: local limit exceeded."""
+    associations_per_peer: Count = 64
+    """Associations at a time of one calling AE title."""
+    connections_before_association: Count = 32
+    """Connections at a time that have not sent their A-ASSOCIATE-RQ yet."""
+    pdu: Buffer = 256 * KIB
+    """Maximum Length of PDUs that we announce (PS3.8 D.1)."""
+    pdu_hard_cap: Buffer = MIB
+    """Length of a PDU beyond which an association is aborted; some peers exceed what was announced."""
+    association_request: Buffer = MIB
+    """Length of an A-ASSOCIATE-RQ."""
+    command_set: Buffer = 64 * KIB
+    """Length of a command set."""
+    identifier: Buffer = MIB
+    """Length of the identifier of a query or retrieve."""
+    dataset: Annotated[Size, Field(ge=1)] = 4 * GIB
+    """Length of a data set to be stored."""
+    results: Annotated[int, Field(ge=0)] = 0
+    """Matches that one C-FIND may have; 0 is no limit."""
+    idle: Deadline = 600.0
+    """Time without any message after which an association is aborted."""
+    association_deadline: Deadline = 30.0
+    """Time from the connection to the whole A-ASSOCIATE-RQ."""
+    pdu_deadline: Deadline = 30.0
+    """Time for a PDU that has begun; its length at `minimum_rate` is added."""
+    minimum_rate: Rate = 10_000
+    """Slowest transfer that is waited for."""
+    connect: Deadline = 10.0
+    """Time to connect to a peer."""
+    response: Deadline = 60.0
+    """Time to wait for a peer's response."""
+    drain: Deadline = 30.0
+    """Time that open associations have to end when the node is told to stop."""
+
+    @model_validator(mode="after")
+    def _pdu_below_hard_cap(self) -> Self:
+        if self.pdu > self.pdu_hard_cap:
+            raise ValueError("pdu is larger than pdu_hard_cap; a pdu up to pdu_hard_cap")
+        return self
+
+
+class Log(Table):
+    """What is written to stderr."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level that is written: "DEBUG", "INFO", "WARNING" or "ERROR"."""
+
+
+class Config(Table):
+    """The whole configuration; ``Config()`` is what an empty file means."""
+
+    node: Node = Node()
+    access: Access = Access()
+    peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
+    storage: Storage = Storage()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @property
+    def peers(self) -> dict[str, Peer]:
+        """The configured peers by name; their AE titles are all different."""
+        return {
+            name: Peer(name, entry.ae_title or ae_title(name), entry.host, entry.port, allow=entry.allow)
+            for name, entry in self.peer_entries.items()
+        }
+
+    def accepts_unknown_peers(self, listener: Address) -> bool:
+        """May a calling AE title that is no peer's associate through this listener?"""
+        policy = self.access.unknown_peers
+        return policy is UnknownPeers.ACCEPT or (policy is UnknownPeers.AUTO and listener.is_loopback)
+
+    @model_validator(mode="after")
+    def _peers_have_their_own_titles(self) -> Self:
+        owners: dict[str, str] = {}
+        for name, entry in self.peer_entries.items():
+            try:
+                title = entry.ae_title or ae_title(name)
+            except ValueError as error:
+                raise ValueError(f"[peers.{name}] has no AE title for a name; give it an ae_title") from error
+            if owners.setdefault(title, name) != name:
+                raise ValueError(f"[peers.{name}] and [peers.{owners[title]}] share one AE title; one peer for each")
+        return self

@@ -1,0 +1,1 @@
+"""What DICOM data means: structure, header, character sets, identifiers. No I/O."""

@@ -1,0 +1,76 @@
+"""Writes single elements (PS3.5 7.1), for the few tags that our identifiers consist of."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pacsnode.dicom import syntax
+from pacsnode.dicom.attributes import ATTRIBUTES
+from pacsnode.model import Uid
+
+SPECIFIC_CHARACTER_SET = 0x00080005
+QUERY_RETRIEVE_LEVEL = 0x00080052
+RETRIEVE_AE_TITLE = 0x00080054
+INSTANCE_AVAILABILITY = 0x00080056
+FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
+# All of them have lengths of 16 bits in explicit VR.
+_VRS: Mapping[int, str] = MappingProxyType({attribute.tag: attribute.vr for attribute in ATTRIBUTES} | {
+    SPECIFIC_CHARACTER_SET: "CS",
+    QUERY_RETRIEVE_LEVEL: "CS",
+    RETRIEVE_AE_TITLE: "AE",
+    INSTANCE_AVAILABILITY: "CS",
+    FAILED_SOP_INSTANCE_UID_LIST: "UI",
+})  # fmt: skip
+_MAX_SHORT_LENGTH = 0xFFFE
+
+
+@dataclass(frozen=True, slots=True)
+class ElementWriter:
+    """Writes elements as one transfer syntax wants them."""
+
+    headers: Mapping[int, tuple[bytes, bytes]]  # by tag: what comes before the length, and the padding
+    length: struct.Struct
+    short: struct.Struct
+
+    def element(self, tag: int, value: bytes) -> bytes:
+        """One element, padded to an even length. What cannot be that long in explicit VR is left unknown."""
+        header, padding = self.headers[tag]
+        if len(value) > _MAX_SHORT_LENGTH:
+            return header + self.length.pack(0)
+        if len(value) & 1:
+            value += padding
+        return header + self.length.pack(len(value)) + value
+
+    def shorts(self, text: str) -> bytes:
+        """The value of a US attribute; empty where the text is none."""
+        try:
+            return b"".join(self.short.pack(int(value)) for value in text.split("\\") if value)
+        except (ValueError, struct.error):
+            return b""
+
+
+def _writer(order: str, *, is_implicit: bool) -> ElementWriter:
+    headers = {
+        tag: (
+            struct.pack(order + "HH", tag >> 16, tag & 0xFFFF) + (b"" if is_implicit else vr.encode("ascii")),
+            b"\0" if vr == "UI" else b" ",
+        )
+        for tag, vr in _VRS.items()
+    }
+    length = struct.Struct(order + ("I" if is_implicit else "H"))
+    return ElementWriter(MappingProxyType(headers), length, struct.Struct(order + "H"))
+
+
+_IMPLICIT_LITTLE = _writer("<", is_implicit=True)
+_EXPLICIT_LITTLE = _writer("<", is_implicit=False)
+_EXPLICIT_BIG = _writer(">", is_implicit=False)
+
+
+def writer_of(transfer_syntax_uid: Uid) -> ElementWriter:
+    """The writer of an uncompressed transfer syntax; of an unknown one, explicit VR little endian."""
+    if syntax.is_implicit(transfer_syntax_uid):
+        return _IMPLICIT_LITTLE
+    return _EXPLICIT_LITTLE if syntax.is_little_endian(transfer_syntax_uid) else _EXPLICIT_BIG

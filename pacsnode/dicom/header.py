@@ -1,0 +1,79 @@
+"""From the raw elements of a walk to the header the index keeps, and whether it may be stored under its command."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import fields
+
+from pacsnode.dicom import charset
+from pacsnode.dicom.attributes import BY_NAME, Attribute
+from pacsnode.dicom.coding import tag_name
+from pacsnode.dicom.walk import Element, Elements
+from pacsnode.errors import BadDataset, MalformedUid, UidMismatch
+from pacsnode.model import Arrival, InstanceHeader, Uid
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_PADDING = " \0"
+_HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
+_BINARY_LAYOUTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i"}
+_ATTRIBUTES = tuple(BY_NAME[field.name] for field in fields(InstanceHeader))
+_MANDATORY = {
+    "sop_class_uid": "SOP Class UID",
+    "sop_instance_uid": "SOP Instance UID",
+    "study_instance_uid": "Study Instance UID",
+    "series_instance_uid": "Series Instance UID",
+}
+
+
+def read_header(elements: Elements) -> InstanceHeader:
+    """Decode the attributes of the index; what is absent is "", what is too long for its VR is kept.
+
+    Padding is stripped from every single value. Raises BadDataset without one of the four UIDs.
+    """
+    terms = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    values = {}
+    for attribute in _ATTRIBUTES:
+        element = elements.by_tag.get(attribute.tag)
+        if element is not None and element.value:
+            values[attribute.name] = _text(element, attribute, terms, is_little_endian=elements.is_little_endian)
+    for name, keyword in _MANDATORY.items():
+        if not values.get(name):
+            raise BadDataset(f"{keyword} {_tag(name)} is missing or empty")
+    sop_class, sop_instance, study, series = (Uid(values.pop(name)) for name in _MANDATORY)
+    return InstanceHeader(sop_class, sop_instance, study, series, **values)
+
+
+def check_against(header: InstanceHeader, arrival: Arrival) -> None:
+    """Compare the data set's UIDs with the command's (PS3.4 B.2.3) and with PS3.5 9.1.
+
+    Raises UidMismatch; MalformedUid for the SOP Instance UID, BadDataset for the others. Leading zeros in a component
+    break 9.1, too, but are common and harmless. The texts tell no values: what is no UID might be a name.
+    """
+    if not _HARMLESS_UID.match(header.sop_instance_uid):
+        raise MalformedUid(f"SOP Instance UID {_tag('sop_instance_uid')} is malformed")
+    commanded = {"sop_class_uid": arrival.sop_class_uid, "sop_instance_uid": arrival.sop_instance_uid}
+    for name, uid in commanded.items():
+        if getattr(header, name) != uid.strip(_PADDING):
+            raise UidMismatch(f"{_MANDATORY[name]} differs from the command's", tag=BY_NAME[name].tag)
+    for name in ("study_instance_uid", "series_instance_uid"):
+        if not _HARMLESS_UID.match(getattr(header, name)):
+            raise BadDataset(f"{_MANDATORY[name]} {_tag(name)} is malformed")
+
+
+def _text(element: Element, attribute: Attribute, terms: str, *, is_little_endian: bool) -> str:
+    vr = attribute.vr if element.vr in ("", "UN") else element.vr
+    if attribute.vr == "US" and vr in _BINARY_LAYOUTS:
+        return _numbers(element.value, ("<" if is_little_endian else ">") + _BINARY_LAYOUTS[vr])
+    decoded = charset.decode(element.value, terms, attribute.vr)
+    return "\\".join(value.strip(_PADDING) for value in decoded.split("\\"))
+
+
+def _numbers(value: bytes, layout: str) -> str:
+    if len(value) % struct.calcsize(layout):
+        return ""
+    return "\\".join(str(number) for (number,) in struct.iter_unpack(layout, value))
+
+
+def _tag(name: str) -> str:
+    return tag_name(BY_NAME[name].tag)

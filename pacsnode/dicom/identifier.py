@@ -1,0 +1,222 @@
+"""Identifiers of C-FIND, C-MOVE and C-GET (PS3.4 C.4): from bytes to a query, and from a match to bytes.
+
+Strict where a wrong reading would answer another question; lenient where workstations deviate without doubt about
+what they mean: unique keys of higher levels may be missing, attributes of higher levels may be asked for and matched.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from pacsnode.dicom import charset, condition
+from pacsnode.dicom.attributes import BY_NAME, BY_TAG, UNIQUE_KEYS, Attribute
+from pacsnode.dicom.coding import tag_name
+from pacsnode.dicom.encode import (
+    FAILED_SOP_INSTANCE_UID_LIST,
+    INSTANCE_AVAILABILITY,
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_AE_TITLE,
+    SPECIFIC_CHARACTER_SET,
+    ElementWriter,
+    writer_of,
+)
+from pacsnode.dicom.walk import DataSetWalker, Elements
+from pacsnode.errors import BadDataset, InvalidQuery
+from pacsnode.model import Condition, Level, Match, OneOf, Query, Uid
+
+MAX_FAILED_UIDS = 1000  # 65 bytes each: more would not fit the 16 bits of an explicit VR length
+
+_TIMEZONE_OFFSET_FROM_UTC = 0x00080201
+# They say something of the exchange, or are our own answer: never matched.
+_APART = frozenset(
+    {
+        SPECIFIC_CHARACTER_SET,
+        QUERY_RETRIEVE_LEVEL,
+        RETRIEVE_AE_TITLE,
+        INSTANCE_AVAILABILITY,
+        _TIMEZONE_OFFSET_FROM_UTC,
+    }
+)
+_DEPTH: Mapping[Level, int] = {level: depth for depth, level in enumerate(Level)}
+
+
+class Root(Enum):
+    """The query/retrieve information models (PS3.4 C.6), each with its levels from the top."""
+
+    PATIENT = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
+    STUDY = (Level.STUDY, Level.SERIES, Level.IMAGE)
+    PATIENT_STUDY_ONLY = (Level.PATIENT, Level.STUDY)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Levels that may be asked for."""
+        return tuple(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class FindRequest:
+    """What a C-FIND asks. Tags of group lengths are not in it."""
+
+    query: Query
+    requested: tuple[int, ...]  # tags as they were sent, known or not
+    unsupported: frozenset[int]  # neither matched nor answered: matches are told with FF01
+    specific_character_set: str  # of the request, as it was sent
+    answered: tuple[int, ...]  # tags of every response, ascending, but Specific Character Set
+
+    @property
+    def level(self) -> Level:
+        """Query/Retrieve Level, of request and responses."""
+        return self.query.level
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveRequest:
+    """What a C-MOVE or C-GET asks for."""
+
+    query: Query
+
+    @property
+    def level(self) -> Level:
+        """Query/Retrieve Level."""
+        return self.query.level
+
+
+def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root) -> FindRequest:
+    """Read the identifier of a C-FIND (PS3.4 C.4.1.1.3.1).
+
+    Raises InvalidQuery with a text of at most 64 ASCII characters that names the offending tag, where there is one.
+    """
+    elements = _read(data, transfer_syntax_uid)
+    level = _level(elements, root)
+    terms = _plain(elements, SPECIFIC_CHARACTER_SET)
+    tags = tuple(tag for tag in elements.by_tag if tag & 0xFFFF)  # without group lengths
+    asked = [BY_TAG[tag] for tag in tags if tag in BY_TAG and _DEPTH[BY_TAG[tag].level] <= _DEPTH[level]]
+
+    wished = {a.name: condition.parse(a, _text(elements, a, terms)) for a in asked}
+    conditions = {name: found for name, found in wished.items() if found is not None}
+    higher = [UNIQUE_KEYS[one] for one in root.levels if _DEPTH[one] < _DEPTH[level]]
+    names = dict.fromkeys([*wished, *higher, UNIQUE_KEYS[level]])
+    known = {attribute.tag for attribute in asked}
+    apart = {QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE} | ({INSTANCE_AVAILABILITY} & set(tags))
+    return FindRequest(
+        query=Query(level, conditions, tuple(names)),
+        requested=tags,
+        unsupported=frozenset(set(tags) - known - _APART),
+        specific_character_set=terms,
+        answered=tuple(sorted(known | apart | {BY_NAME[name].tag for name in higher})),
+    )
+
+
+def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root) -> RetrieveRequest:
+    """Read the identifier of a C-MOVE or C-GET (PS3.4 C.4.2.1.4, C.4.3.1.3): unique keys, and that of the level filled.
+
+    Patient ID narrows in the Study Root, too. Other keys may be there, but empty. InvalidQuery is as in ``parse_find``.
+    """
+    elements = _read(data, transfer_syntax_uid)
+    level = _level(elements, root)
+    terms = _plain(elements, SPECIFIC_CHARACTER_SET)
+    keys = {UNIQUE_KEYS[one] for one in Level if _DEPTH[one] <= _DEPTH[level]}
+    conditions: dict[str, Condition] = {}
+    for tag, element in elements.by_tag.items():
+        # Group lengths and private elements are no keys of the model.
+        if tag in _APART or not tag & 0xFFFF or tag >> 16 & 1 or not element.value.strip(b" \0"):
+            continue
+        attribute = BY_TAG.get(tag)
+        if attribute is None or attribute.name not in keys:
+            raise InvalidQuery(f"{tag_name(tag)} is not a unique key of level {level.value}")
+        conditions[attribute.name] = _unique(attribute, _text(elements, attribute, terms))
+    if UNIQUE_KEYS[level] not in conditions:
+        raise InvalidQuery(f"{tag_name(BY_NAME[UNIQUE_KEYS[level]].tag)} is required at level {level.value}")
+    return RetrieveRequest(Query(level, conditions))
+
+
+def encode_match(
+    request: FindRequest,
+    match: Match,
+    transfer_syntax_uid: Uid,
+    *,
+    retrieve_ae_title: str,
+    availability: str = "ONLINE",
+) -> bytes:
+    """The identifier of a pending response (PS3.4 C.4.1.1.3.2): what was asked for and we know, empty where unknown.
+
+    The character set is the request's where it can say all of it, else ISO_IR 192, and none where all is ASCII.
+    """
+    writer = writer_of(transfer_syntax_uid)
+    own = {
+        QUERY_RETRIEVE_LEVEL: request.level.value,
+        RETRIEVE_AE_TITLE: retrieve_ae_title,
+        INSTANCE_AVAILABILITY: availability,
+    }
+    values = match.values
+    told = [(BY_TAG[tag], values[BY_TAG[tag].name]) for tag in request.answered if tag not in own]
+    everything = "\\".join([text for attribute, text in told if attribute.vr in charset.TEXT_VRS])
+    _, terms = charset.encode(everything, request.specific_character_set)
+    written = {attribute.tag: _value(writer, attribute, text, terms) for attribute, text in told}
+    written |= {tag: text.encode("ascii", "replace") for tag, text in own.items()}
+    elements = [writer.element(tag, written[tag]) for tag in request.answered]
+    if terms:
+        elements.insert(0, writer.element(SPECIFIC_CHARACTER_SET, terms.encode("ascii")))
+    return b"".join(elements)
+
+
+def encode_failed_uids(uids: Sequence[Uid], transfer_syntax_uid: Uid) -> bytes:
+    """An identifier with the Failed SOP Instance UID List (PS3.4 C.4.2): the first ``MAX_FAILED_UIDS`` of them."""
+    listed = "\\".join(uids[:MAX_FAILED_UIDS])
+    return writer_of(transfer_syntax_uid).element(FAILED_SOP_INSTANCE_UID_LIST, listed.encode("ascii"))
+
+
+def _read(data: bytes, transfer_syntax_uid: Uid) -> Elements:
+    walker = DataSetWalker(transfer_syntax_uid, None)
+    try:
+        walker.feed(data)
+        return walker.finish()
+    except BadDataset as error:
+        raise InvalidQuery("identifier cannot be read to its end") from error
+
+
+def _level(elements: Elements, root: Root) -> Level:
+    sent = _plain(elements, QUERY_RETRIEVE_LEVEL)
+    if not sent:
+        raise InvalidQuery(f"{tag_name(QUERY_RETRIEVE_LEVEL)} Query/Retrieve Level is missing")
+    for level in root.levels:
+        if level.value == sent.upper():
+            return level
+    raise InvalidQuery(f"{tag_name(QUERY_RETRIEVE_LEVEL)} is no level of this information model")
+
+
+def _plain(elements: Elements, tag: int) -> str:
+    """A value of the default character repertoire, without padding; "" where it is absent."""
+    element = elements.by_tag.get(tag)
+    return element.value.decode("latin-1").strip(" \0") if element is not None else ""
+
+
+def _text(elements: Elements, attribute: Attribute, terms: str) -> str:
+    raw = elements.by_tag[attribute.tag].value
+    if attribute.vr != "US":
+        return charset.decode(raw, terms, attribute.vr)
+    if len(raw) % 2:
+        raise InvalidQuery(f"{tag_name(attribute.tag)} is not of whole US values")
+    order = "<" if elements.is_little_endian else ">"
+    return "\\".join(map(str, struct.unpack(f"{order}{len(raw) // 2}H", raw)))
+
+
+def _unique(attribute: Attribute, text: str) -> Condition:
+    """A unique key of a retrieve: a list of UIDs, or one Patient ID; never a pattern."""
+    values = condition.split(attribute, text)
+    if attribute.vr == "UI":
+        return condition.uids(attribute, values)
+    if len(values) != 1 or condition.has_wildcard(values[0]):
+        raise InvalidQuery(f"{tag_name(attribute.tag)} is not a single value")
+    return OneOf((values[0],))
+
+
+def _value(writer: ElementWriter, attribute: Attribute, text: str, terms: str) -> bytes:
+    if attribute.vr == "US":
+        return writer.shorts(text)
+    if attribute.vr in charset.TEXT_VRS:
+        return charset.encode(text, terms)[0]
+    return text.encode("latin-1", "replace")

@@ -1,0 +1,45 @@
+"""Who may associate with us, what a peer may do here, and where a C-MOVE may send to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pacsnode.dimse import negotiation
+from pacsnode.dimse.negotiation import Rejection, Request
+from pacsnode.errors import NotAllowed, UnknownDestination
+from pacsnode.model import Peer
+
+
+class Access:
+    """The rules of the configuration; immutable."""
+
+    def __init__(self, *, titles: Iterable[str], peers: Iterable[Peer], any_called_ae: bool = False) -> None:
+        """``titles``: the AE titles we answer to."""
+        self._titles = frozenset(titles)
+        self._any_called_ae = any_called_ae
+        self._peers = {peer.ae_title: peer for peer in peers}
+
+    def refuse(self, request: Request, *, accepts_unknown: bool) -> Rejection | None:
+        """Why this association is not to be, or None (PS3.8 9.3.4). ``accepts_unknown``: the listener's rule."""
+        if not request.speaks_version_1:
+            return negotiation.BAD_PROTOCOL_VERSION
+        if request.application_context != negotiation.APPLICATION_CONTEXT:
+            return negotiation.BAD_APPLICATION_CONTEXT
+        if not self._any_called_ae and request.called_ae not in self._titles:
+            return negotiation.CALLED_AE_UNKNOWN
+        if not accepts_unknown and request.calling_ae not in self._peers:
+            return negotiation.CALLING_AE_UNKNOWN
+        return None
+
+    def check(self, calling_ae: str, operation: str) -> None:
+        """Raises NotAllowed when a configured peer may not do this. Unknown peers that got in may do everything."""
+        peer = self._peers.get(calling_ae)
+        if peer is not None and operation not in peer.allow:
+            raise NotAllowed(f"this AE title may not {operation} here")
+
+    def destination(self, ae_title: str) -> Peer:
+        """Where a C-MOVE may send to: configured peers only. Raises UnknownDestination."""
+        peer = self._peers.get(ae_title)
+        if peer is None:
+            raise UnknownDestination("move destination is not among the configured peers")
+        return peer

@@ -1,0 +1,300 @@
+"""The association: messages in and out over one connection, for acceptor and requestor alike.
+
+One thread, which blocks under deadlines. No operation overlaps another (PS3.7 D.3.3.3: window of one), but a
+C-CANCEL may come at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pacsnode.config import Limits
+from pacsnode.dimse.connection import Connection
+from pacsnode.dimse.contexts import PresentationContext
+from pacsnode.dimse.negotiation import Answer
+from pacsnode.errors import PeerFailure, ProtocolViolation
+from pacsnode.wire import command as commands
+from pacsnode.wire import message, pdu
+from pacsnode.wire.command import CommandField, CommandSet, Element
+from pacsnode.wire.pdu import AbortReason, ControlPdu, Fragment, PduLimits, PduSplitter, PduType
+
+
+@dataclass(frozen=True, slots=True)
+class Titles:
+    """Who speaks with whom."""
+
+    calling_ae: str
+    called_ae: str
+
+
+class Transport:
+    """PDU events over a connection, each PDU under its deadline."""
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self.connection = connection
+        self.limits = limits
+        self._splitter = PduSplitter(PduLimits(limits.association_request, limits.pdu_hard_cap))
+        self._timed_pdu = -1
+        self._pdu_deadline = 0.0
+
+    def next_event(self, patience_seconds: float) -> Fragment | ControlPdu:
+        """Block for the next event. A PDU must begin within the patience, and arrive within its own deadline.
+
+        Raises PeerFailure (also when the peer closes) and ProtocolViolation.
+        """
+        splitter = self._splitter
+        while (event := splitter.next_event()) is None:
+            count = self.connection.receive_into(splitter.space(), self._deadline(patience_seconds))
+            if not count:
+                raise PeerFailure("connection closed by the peer")
+            splitter.received(count)
+        return event
+
+    def has_begun_pdu(self) -> bool:
+        """Are there bytes of a next PDU, here or in the socket?"""
+        return self._splitter.is_within_pdu or self.connection.is_readable()
+
+    def _deadline(self, patience_seconds: float) -> float:
+        now = time.monotonic()
+        splitter = self._splitter
+        if not splitter.is_within_pdu:
+            return now + patience_seconds
+        if splitter.current_pdu != self._timed_pdu:
+            self._timed_pdu = splitter.current_pdu
+            slow_transfer = splitter.missing_bytes / self.limits.minimum_rate
+            self._pdu_deadline = now + self.limits.pdu_deadline + slow_transfer
+        return self._pdu_deadline
+
+
+class Message:
+    """One received message. Its data set, if any, is read from the association as it arrives."""
+
+    def __init__(self, association: Association, context: PresentationContext, command: CommandSet) -> None:
+        self.context = context
+        self.command = command
+        self.command_field = command.number(Element.COMMAND_FIELD)
+        self._association = association
+        self._is_complete = not command.has_data_set
+
+    @property
+    def message_id(self) -> int:
+        """Message ID (0000,0110) of a request."""
+        return self.command.number(Element.MESSAGE_ID)
+
+    def fragments(self) -> Iterator[memoryview]:
+        """The bytes of the data set; each view is valid until the next is asked for. Raises PeerFailure,
+        ProtocolViolation."""
+        while not self._is_complete:
+            event = self._association.next_fragment()
+            if event.is_command or event.context_id != self.context.context_id:
+                raise ProtocolViolation("expected the message's data set", reason=AbortReason.UNEXPECTED_PDU)
+            self._is_complete = event.is_last
+            yield event.data
+
+    def data_set(self, limit_bytes: int) -> bytes:
+        """The whole data set, for identifiers. Raises ProtocolViolation beyond the limit."""
+        collected = bytearray()
+        for piece in self.fragments():
+            if len(collected) + len(piece) > limit_bytes:
+                raise ProtocolViolation("identifier too large", reason=AbortReason.INVALID_PARAMETER)
+            collected += piece
+        return bytes(collected)
+
+    def drain(self) -> None:
+        """Read what is left of the data set and forget it."""
+        for _ in self.fragments():
+            pass
+
+
+class Association:
+    """An established association."""
+
+    def __init__(self, transport: Transport, titles: Titles, answer: Answer) -> None:
+        self.titles = titles
+        self.contexts: Mapping[int, PresentationContext] = answer.contexts
+        self.limits = transport.limits
+        self.peer_address = transport.connection.peer_address
+        self.served = 0  # operations answered
+        self.largest_value = pdu.largest_value(answer.maximum_length, transport.limits.pdu_hard_cap)
+        self._transport = transport
+        self._connection = transport.connection
+        self._cancelled: set[int] = set()
+        self._is_released = False
+
+    def next_message(self, patience_seconds: float) -> Message | None:
+        """Block for the next message; None when the peer releases. Raises PeerFailure, ProtocolViolation."""
+        collected = bytearray()
+        context_id = 0
+        while True:
+            event = self._transport.next_event(patience_seconds)
+            if isinstance(event, ControlPdu):
+                self._end_of_association(event, is_orderly=not collected)
+                return None
+            if not event.is_command or (collected and event.context_id != context_id):
+                raise ProtocolViolation("expected a command set", reason=AbortReason.UNEXPECTED_PDU)
+            context_id = event.context_id
+            collected += event.data
+            if len(collected) > self.limits.command_set:
+                raise ProtocolViolation("command set too large", reason=AbortReason.INVALID_PARAMETER)
+            if event.is_last:
+                break
+            patience_seconds = self.limits.pdu_deadline
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise ProtocolViolation(
+                f"presentation context {context_id} was not accepted", reason=AbortReason.UNEXPECTED_PARAMETER
+            )
+        return Message(self, context, commands.decode(collected))
+
+    def next_fragment(self) -> Fragment:
+        """The next piece of a data set that has begun. Raises PeerFailure, ProtocolViolation."""
+        event = self._transport.next_event(self.limits.pdu_deadline)
+        if isinstance(event, ControlPdu):
+            self._end_of_association(event, is_orderly=False)
+            raise PeerFailure("association ended within a message")
+        return event
+
+    def is_cancelled(self, message_id: int) -> bool:
+        """Has the peer sent a C-CANCEL for this operation? Looks at what has arrived, without waiting for more."""
+        while self._transport.has_begun_pdu():
+            message = self._message_within_operation(self.limits.pdu_deadline)
+            if message.command_field != CommandField.C_CANCEL_RQ:
+                raise ProtocolViolation("request within an operation", reason=AbortReason.UNEXPECTED_PDU)
+            self.note_cancel(message)
+        return message_id in self._cancelled
+
+    def note_cancel(self, message: Message) -> None:
+        """Remember a C-CANCEL-RQ (PS3.7 9.3.2.3)."""
+        self._cancelled.add(message.command.number(Element.MESSAGE_ID_BEING_RESPONDED_TO))
+
+    def forget_cancel(self, message_id: int) -> None:
+        """The operation is over: its message ID may be used again."""
+        self._cancelled.discard(message_id)
+
+    def next_response(self, message_id: int) -> CommandSet:
+        """Block for the response to a request of ours; a C-CANCEL that comes in between is noted.
+
+        Raises PeerFailure, ProtocolViolation.
+        """
+        while True:
+            message = self._message_within_operation(self.limits.response)
+            if message.command_field == CommandField.C_CANCEL_RQ:
+                self.note_cancel(message)
+                continue
+            if message.command.number(Element.MESSAGE_ID_BEING_RESPONDED_TO, 0) != message_id:
+                raise ProtocolViolation("response to another message", reason=AbortReason.UNEXPECTED_PDU)
+            message.drain()
+            return message.command
+
+    def send(
+        self, context_id: int, command: Mapping[Element, int | str | bytes], data_set: bytes | None = None
+    ) -> None:
+        """Send a message. Raises PeerFailure."""
+        self.send_parts(self.parts_of(context_id, command, data_set))
+
+    def parts_of(
+        self, context_id: int, command: Mapping[Element, int | str | bytes], data_set: bytes | None = None
+    ) -> message.Parts:
+        """A message as it goes over the wire, to be sent together with others."""
+        encoded = commands.encode(command, has_data_set=data_set is not None)
+        return message.message_parts(context_id, encoded, data_set, self.largest_value)
+
+    def send_parts(self, parts: message.Parts) -> None:
+        """Send PDUs that are ready. Raises PeerFailure."""
+        self._connection.send(parts)
+
+    def respond(
+        self,
+        request: Message,
+        status: int,
+        extra: Mapping[Element, int | str | bytes] | None = None,
+        data_set: bytes | None = None,
+    ) -> None:
+        """Send a response to a request. Raises PeerFailure."""
+        self.send_parts(self.response_parts(request, status, extra, data_set))
+
+    def response_parts(
+        self,
+        request: Message,
+        status: int,
+        extra: Mapping[Element, int | str | bytes] | None = None,
+        data_set: bytes | None = None,
+    ) -> message.Parts:
+        """A response as it goes over the wire."""
+        fields: dict[Element, int | str | bytes] = {
+            Element.AFFECTED_SOP_CLASS_UID: request.command.elements.get(Element.AFFECTED_SOP_CLASS_UID, b""),
+            Element.COMMAND_FIELD: request.command_field | commands.RESPONSE_BIT,
+            Element.MESSAGE_ID_BEING_RESPONDED_TO: request.message_id,
+            Element.STATUS: status,
+        }
+        fields.update(extra or {})
+        return self.parts_of(request.context.context_id, fields, data_set)
+
+    def release(self) -> None:
+        """Ask for release as requestor, wait for the answer and close. Raises PeerFailure, ProtocolViolation."""
+        self._connection.send([pdu.release_rq()])
+        while True:
+            event = self._transport.next_event(self.limits.pdu_deadline)
+            if isinstance(event, Fragment):
+                continue
+            if event.type == PduType.RELEASE_RQ:
+                # Collision (PS3.8 7.2.2): as requestor we answer and go on waiting.
+                self._connection.send([pdu.release_rp()])
+                continue
+            break
+        self._connection.close()
+
+    def abort(self, reason: int | None = None) -> None:
+        """Send an A-ABORT, from the service provider when there is a reason, and close."""
+        self._connection.finish(pdu.abort(0) if reason is None else pdu.abort(2, reason))
+
+    def cut(self) -> None:
+        """End the association from another thread, at once."""
+        self._connection.cut(pdu.abort(0))
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+        if self._is_released:
+            self._connection.finish()
+        self._connection.close()
+
+    def _message_within_operation(self, patience_seconds: float) -> Message:
+        message = self.next_message(patience_seconds)
+        if message is None:
+            raise PeerFailure("association released within an operation")
+        return message
+
+    def _end_of_association(self, event: ControlPdu, *, is_orderly: bool) -> None:
+        if event.type == PduType.RELEASE_RQ and is_orderly:
+            self._connection.send([pdu.release_rp()])
+            self._is_released = True
+            return
+        if event.type == PduType.ABORT:
+            raise PeerFailure("association aborted by the peer")
+        raise ProtocolViolation(f"PDU of type {event.type} not expected", reason=AbortReason.UNEXPECTED_PDU)
+
+
+class Service(Protocol):
+    """One DIMSE service as SCP."""
+
+    def serve(self, association: Association, request: Message) -> None:
+        """Answer one request completely. Raises PeerFailure and ProtocolViolation, which end the association."""
+
+
+def serve_operations(association: Association, services: Mapping[int, Service]) -> None:
+    """Answer requests until the peer releases. Raises PeerFailure, ProtocolViolation."""
+    while (request := association.next_message(association.limits.idle)) is not None:
+        if request.command_field == CommandField.C_CANCEL_RQ:
+            continue  # for an operation that ended before the cancel arrived
+        service = services.get(request.command_field)
+        if service is None:
+            raise ProtocolViolation(
+                f"command field {request.command_field:04X}H not expected", reason=AbortReason.UNEXPECTED_PARAMETER
+            )
+        service.serve(association, request)
+        request.drain()
+        association.forget_cancel(request.message_id)
+        association.served += 1

@@ -1,0 +1,130 @@
+"""A socket under deadlines: blocks while there is nothing to do, and never longer than it may."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+
+from pacsnode.errors import PeerFailure
+from pacsnode.wire.message import Parts
+
+_MAX_PARTS = 512  # per sendmsg; the kernel's limit (IOV_MAX) is 1,024
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 4 * 1024 * 1024
+
+
+class Connection:
+    """One TCP connection, plain or TLS. Receives and sends on one thread; ``cut`` may come from any."""
+
+    def __init__(self, sock: socket.socket, peer_address: str, send_seconds: float) -> None:
+        """``send_seconds``: how long the peer may leave one piece of ours untaken."""
+        self.peer_address = peer_address
+        self._socket = sock
+        self._send_seconds = send_seconds
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._poll = select.poll()  # unlike select.select, good for descriptors beyond 1,023
+        self._poll.register(sock, select.POLLIN)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def receive_into(self, space: memoryview, deadline: float) -> int:
+        """Block for bytes until the deadline (``time.monotonic`` seconds): how many came, 0 when the peer closed.
+
+        Raises PeerFailure at the deadline or when the connection breaks.
+        """
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise PeerFailure("nothing received within the deadline")
+        try:
+            self._socket.settimeout(remaining)
+            return self._socket.recv_into(space)
+        except TimeoutError as error:
+            raise PeerFailure("nothing received within the deadline") from error
+        except OSError as error:
+            raise PeerFailure(f"connection broke while receiving: {error.strerror or error}") from error
+
+    def send(self, parts: Parts) -> None:
+        """Send all parts, gathered into few system calls. Raises PeerFailure."""
+        try:
+            self._socket.settimeout(self._send_seconds)
+            if self._is_tls:
+                self._socket.sendall(b"".join(parts))
+                return
+            for start in range(0, len(parts), _MAX_PARTS):
+                self._send_some(parts[start : start + _MAX_PARTS])
+        except TimeoutError as error:
+            raise PeerFailure("the peer takes no more bytes") from error
+        except OSError as error:
+            raise PeerFailure(f"connection broke while sending: {error.strerror or error}") from error
+
+    def acknowledge_quickly(self) -> None:
+        """Have the kernel acknowledge at once what comes next.
+
+        A peer that leaves Nagle's algorithm on waits for our acknowledgement between its small writes (40 ms each
+        otherwise). The kernel forgets this setting by itself.
+        """
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def is_readable(self) -> bool:
+        """Would receiving return at once?"""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        try:
+            return bool(self._poll.poll(0))
+        except OSError:
+            return True
+
+    def finish(self, last_words: bytes = b"") -> None:
+        """Send the last words and close so that the peer gets to read them.
+
+        Closing with unread bytes would reset the connection and take the words away, so what still comes is read and
+        thrown away, for a bounded time and amount.
+        """
+        with contextlib.suppress(OSError, PeerFailure):
+            if last_words:
+                self.send([last_words])
+            self._socket.shutdown(socket.SHUT_WR)
+            self._drain(time.monotonic() + _LINGER_SECONDS)
+        self.close()
+
+    def cut(self, last_words: bytes) -> None:
+        """End the connection from another thread: the thread that receives or sends sees it closed."""
+        with contextlib.suppress(OSError):
+            self._socket.send(last_words)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close at once; may be called twice."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _send_some(self, parts: Parts) -> None:
+        total = sum(map(len, parts))
+        sent = self._socket.sendmsg(parts)
+        while sent < total:
+            parts, sent = _behind(parts, sent), 0
+            total = sum(map(len, parts))
+            sent = self._socket.sendmsg(parts)
+
+    def _drain(self, deadline: float) -> None:
+        left = _LINGER_BYTES
+        scrap = memoryview(bytearray(64 * 1024))
+        while left > 0:
+            count = self.receive_into(scrap, deadline)
+            if not count:
+                return
+            left -= count
+
+
+def _behind(parts: Parts, sent: int) -> Parts:
+    """What is left of the parts after so many bytes."""
+    for number, part in enumerate(parts):
+        if sent < len(part):
+            return [memoryview(part)[sent:], *parts[number + 1 :]]
+        sent -= len(part)
+    return []

@@ -1,0 +1,140 @@
+"""What C-MOVE and C-GET share: identifier, counters, pending and final responses (PS3.4 C.4.2, C.4.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from pacsnode import log
+from pacsnode.archive import Archive
+from pacsnode.dicom import identifier
+from pacsnode.dimse import contexts, status
+from pacsnode.dimse.access import Access
+from pacsnode.dimse.association import Association, Message
+from pacsnode.errors import InvalidQuery, PacsNodeError, PeerFailure, ProtocolViolation, StoreError
+from pacsnode.model import Instance, Level, Query, Uid
+from pacsnode.wire.command import Element
+
+_MAX_COUNT = 0xFFFF  # VR US; a larger retrieve goes on, its counters stay there
+_MAX_FAILED_UIDS = 1000  # what fits UI's 16-bit length in explicit VR
+
+
+class SubOperations:
+    """The counters of one retrieve (PS3.7 9.1.3.1.6 and following)."""
+
+    def __init__(self, total: int) -> None:
+        self.remaining = total
+        self.completed = self.failed = self.warning = 0
+        self.failed_uids: list[Uid] = []
+
+    def record(self, uid: Uid, code: int) -> None:
+        """Count one sub-operation by the status of its C-STORE."""
+        self.remaining = max(self.remaining - 1, 0)
+        if code == status.SUCCESS:
+            self.completed += 1
+        elif status.is_warning(code):
+            self.warning += 1
+        else:
+            self.failed += 1
+            if len(self.failed_uids) < _MAX_FAILED_UIDS:
+                self.failed_uids.append(uid)
+
+    def fields(self, *, with_remaining: bool) -> dict[Element, int | str | bytes]:
+        """The counters of a response; the remaining ones only belong to pending and cancel (PS3.4 C.4.2.1.6)."""
+        counts: dict[Element, int | str | bytes] = {
+            Element.COMPLETED_SUBOPERATIONS: min(self.completed, _MAX_COUNT),
+            Element.FAILED_SUBOPERATIONS: min(self.failed, _MAX_COUNT),
+            Element.WARNING_SUBOPERATIONS: min(self.warning, _MAX_COUNT),
+        }
+        if with_remaining:
+            counts[Element.REMAINING_SUBOPERATIONS] = min(self.remaining, _MAX_COUNT)
+        return counts
+
+    def final_status(self) -> int:
+        """The status when all sub-operations are over (PS3.4 Table C.4-2)."""
+        if not self.failed and not self.warning:
+            return status.SUCCESS
+        if self.failed and not self.completed and not self.warning:
+            return status.UNABLE_TO_PERFORM_SUBOPERATIONS
+        return status.SUBOPERATIONS_INCOMPLETE
+
+
+class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
+    """The peer asked to stop."""
+
+
+class RetrieveOperation:
+    """One C-MOVE or C-GET being served."""
+
+    def __init__(self, archive: Archive, association: Association, request: Message) -> None:
+        self.association = association
+        self.request = request
+        self.archive = archive
+        self.query = Query(level=Level.STUDY)
+        self.counts = SubOperations(0)
+
+    def serve(self, access: Access, operation: str, send_all: Callable[[RetrieveOperation], None]) -> None:
+        """Read the identifier, run the sub-operations by ``send_all`` and answer. Raises PeerFailure and
+        ProtocolViolation when the association with the requester is over."""
+        association, request = self.association, self.request
+        extra: dict[Element, int | str | bytes] = {}
+        try:
+            self._read_identifier(access, operation)
+            send_all(self)
+            code = self.counts.final_status()
+            extra = self.counts.fields(with_remaining=False)
+        except Cancelled:
+            code = status.CANCEL
+            extra = self.counts.fields(with_remaining=True)
+        except (PeerFailure, ProtocolViolation):
+            raise
+        except PacsNodeError as error:
+            code = status.of(status.RETRIEVE, error)
+            extra = {Element.ERROR_COMMENT: status.comment(error)}
+            log.event("retrieve_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
+        association.respond(request, code, extra, self._failed_uids())
+        log.event(
+            operation,
+            peer=association.titles.calling_ae,
+            completed=self.counts.completed,
+            failed=self.counts.failed,
+            warning=self.counts.warning,
+            status=f"{code:04X}",
+        )
+
+    def instances(self) -> Iterator[Instance]:
+        """The instances asked for, in pages."""
+        with closing(self.archive.index.instances(self.query)) as found:  # type: ignore[type-var]
+            yield from found
+
+    def report(self, instance: Instance, code: int) -> None:
+        """Count a sub-operation and tell the requester; raises Cancelled when it has asked to stop."""
+        self.counts.record(instance.header.sop_instance_uid, code)
+        if self.association.is_cancelled(self.request.message_id):
+            raise Cancelled
+        if self.counts.remaining:
+            self.association.respond(self.request, status.PENDING, self.counts.fields(with_remaining=True))
+
+    def attempt(self, instance: Instance, send: Callable[[Instance], int]) -> None:
+        """Run one sub-operation; an object that cannot be read is a failed one."""
+        try:
+            code = send(instance)
+        except StoreError as error:
+            log.event("damaged", level=logging.ERROR, uid=instance.header.sop_instance_uid, reason=error)
+            code = status.of(status.RETRIEVE, error)
+        self.report(instance, code)
+
+    def _read_identifier(self, access: Access, operation: str) -> None:
+        data = self.request.data_set(self.association.limits.identifier)
+        access.check(self.association.titles.calling_ae, operation)
+        service, root = contexts.QUERY_RETRIEVE.get(self.request.context.abstract_syntax, (None, None))
+        if service != self.request.command_field or root is None:
+            raise InvalidQuery("request on a presentation context of another service")
+        self.query = identifier.parse_retrieve(data, self.request.context.transfer_syntax, root).query
+        self.counts = SubOperations(self.archive.index.count_instances(self.query))
+
+    def _failed_uids(self) -> bytes | None:
+        if not self.counts.failed_uids:
+            return None
+        return identifier.encode_failed_uids(self.counts.failed_uids, self.request.context.transfer_syntax)

@@ -1,0 +1,239 @@
+"""The acceptor: a pynetdicom application entity whose server runs our association loop, one thread each."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pynetdicom import AE, _config
+from pynetdicom.presentation import PresentationContext as Proposed
+from pynetdicom.transport import AssociationServer, RequestHandler
+
+from pacsnode import log
+from pacsnode.config import Limits
+from pacsnode.dicom import part10
+from pacsnode.dimse import contexts, negotiation
+from pacsnode.dimse.access import Access
+from pacsnode.dimse.admission import Admission
+from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
+from pacsnode.dimse.connection import Connection
+from pacsnode.dimse.negotiation import Rejection, Request
+from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation
+from pacsnode.model import Uid
+from pacsnode.wire import pdu
+from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
+
+_EMFILE_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What all listeners of the node share."""
+
+    access: Access
+    admission: Admission
+    services: Mapping[int, Service]
+    limits: Limits
+
+
+def listen(
+    address: tuple[str, int],
+    entity: Entity,
+    *,
+    ae_title: str,
+    storage: frozenset[Uid],
+    accepts_unknown: bool,
+    tls: ssl.SSLContext | None = None,
+) -> Listener:
+    """Bind and listen on an address; associations are served once ``serve_forever`` runs. Raises OSError."""
+    # pynetdicom would log identifiers, which hold patient data.
+    _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+    application_entity = AE(ae_title)
+    application_entity.implementation_class_uid = part10.IMPLEMENTATION_CLASS_UID
+    application_entity.implementation_version_name = part10.IMPLEMENTATION_VERSION_NAME
+    application_entity.maximum_pdu_size = entity.limits.pdu
+    made = application_entity.make_server(
+        address,
+        contexts=contexts.supported(storage),  # as its own attribute the entity would drop the roles
+        server_class=Listener,
+        request_handler=_Handler,
+        entity=entity,
+        accepts_unknown=accepts_unknown,
+        tls=tls,
+    )
+    return cast(Listener, made)
+
+
+class Listener(AssociationServer):
+    """One listening socket: accepts, counts, and starts a thread for each connection. Nothing else happens here."""
+
+    request_queue_size = 128
+    socket: socket.socket
+
+    def __init__(
+        self, *args: Any, entity: Entity, accepts_unknown: bool, tls: ssl.SSLContext | None, **kwargs: Any
+    ) -> None:
+        self.entity = entity
+        self.accepts_unknown = accepts_unknown
+        self.tls = tls
+        self._stopped = threading.Event()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        super().__init__(*args, **kwargs)
+        self.supported: dict[str, Proposed] = {str(context.abstract_syntax): context for context in self.contexts}
+
+    def serve_forever(self, poll_interval: float | None = None) -> None:
+        """Accept until ``shutdown``; blocks, never polls."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_reader, selectors.EVENT_READ)
+            selector.register(self.socket, selectors.EVENT_READ)
+            while not self._stopped.is_set():
+                if any(key.fileobj is self.socket for key, _ in selector.select()):
+                    self._accept()
+
+    def shutdown(self) -> None:
+        """Stop accepting; associations go on. May be called twice, from any thread."""
+        self._stopped.set()
+        self._wake_writer.send(b"\0")
+
+    def server_close(self) -> None:
+        """Close the listening socket. Unlike pynetdicom's, leaves associations to the admission's drain."""
+        self.socket.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def _accept(self) -> None:
+        try:
+            sock, address = self.socket.accept()
+        except OSError as error:
+            # Out of descriptors: the connection stays in the queue, so do not spin on it.
+            log.event("accept_failed", level=logging.ERROR, reason=error)
+            self._stopped.wait(_EMFILE_PAUSE_SECONDS)
+            return
+        if not self.entity.admission.enter():
+            log.event("connection_refused", level=logging.WARNING, address=address[0], reason="too many connections")
+            sock.close()
+            return
+        thread = threading.Thread(
+            target=self.RequestHandlerClass, args=(sock, address, self), name=f"association {address[0]}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.event("connection_refused", level=logging.ERROR, address=address[0], reason=error)
+            self.entity.admission.leave()
+            sock.close()
+
+
+class _Handler(RequestHandler):
+    """One connection from its first byte to its last."""
+
+    server: Listener
+
+    def setup(self) -> None:
+        """Nothing to set up: pynetdicom's would make an Association of its own."""
+
+    def handle(self) -> None:
+        """The outermost loop of an association: whatever happens, the connection ends and the node goes on."""
+        address = str(self.client_address[0])
+        is_counted = True
+        connection = Connection(self.request, address, self.server.entity.limits.response)
+        try:
+            if self.server.tls is not None:
+                connection = self._secure(address, self.server.tls)
+            association = self._associate(Transport(connection, self.server.entity.limits))
+            self.server.entity.admission.leave()
+            is_counted = False
+            if association is not None:
+                _run(association, self.server.entity)
+        except PacsNodeError as error:
+            if isinstance(error, ProtocolViolation):
+                connection.finish(pdu.abort(2, error.reason))
+            log.event("connection_ended", level=logging.WARNING, address=address, reason=error)
+        except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place
+            log.crash("connection_crashed", address=address)
+            connection.finish(pdu.abort(2))
+        finally:
+            if is_counted:
+                self.server.entity.admission.leave()
+            connection.close()
+
+    def finish(self) -> None:
+        """Nothing left to finish."""
+
+    def _secure(self, address: str, tls: ssl.SSLContext) -> Connection:
+        """Handshake in this thread, under a deadline: never where others are accepted."""
+        limits = self.server.entity.limits
+        self.request.settimeout(limits.association_deadline)
+        try:
+            secured = tls.wrap_socket(self.request, server_side=True)
+        except OSError as error:
+            raise PeerFailure(f"TLS handshake failed: {error}") from error
+        return Connection(secured, address, limits.response)
+
+    def _associate(self, transport: Transport) -> Association | None:
+        """Read the A-ASSOCIATE-RQ and answer it; None when it was rejected. Raises PeerFailure, ProtocolViolation."""
+        entity = self.server.entity
+        event = transport.next_event(entity.limits.association_deadline)
+        if not isinstance(event, ControlPdu) or event.type != PduType.ASSOCIATE_RQ:
+            raise ProtocolViolation("expected an A-ASSOCIATE-RQ", reason=AbortReason.UNEXPECTED_PDU)
+        request = negotiation.read_request(event.data)
+        rejection = entity.access.refuse(request, accepts_unknown=self.server.accepts_unknown)
+        rejection = rejection or entity.admission.refuse(request.calling_ae)
+        if rejection is not None:
+            _reject(transport.connection, request, rejection)
+            return None
+        answer, encoded = negotiation.answer(request, self.server.supported, entity.limits.pdu)
+        association = Association(transport, Titles(request.calling_ae, request.called_ae), answer)
+        entity.admission.add(association)
+        try:
+            transport.connection.send([encoded])
+        except PeerFailure:
+            entity.admission.remove(association)
+            raise
+        return association
+
+
+def _reject(connection: Connection, request: Request, rejection: Rejection) -> None:
+    log.event(
+        "association_rejected",
+        level=logging.WARNING,
+        address=connection.peer_address,
+        calling=request.calling_ae,
+        called=request.called_ae,
+        reason=rejection.words,
+    )
+    connection.finish(pdu.associate_rj(rejection.result, rejection.source, rejection.reason))
+
+
+def _run(association: Association, entity: Entity) -> None:
+    """Serve an association to its end and log how it was."""
+    began = time.monotonic()
+    ended = "crashed"
+    try:
+        serve_operations(association, entity.services)
+        ended = "released"
+    except PeerFailure as error:
+        ended = str(error)
+    except ProtocolViolation as error:
+        ended = f"aborted: {error}"
+        association.abort(error.reason)
+    finally:
+        entity.admission.remove(association)
+        log.event(
+            "association",
+            peer=association.titles.calling_ae,
+            called=association.titles.called_ae,
+            address=association.peer_address,
+            contexts=len(association.contexts),
+            operations=association.served,
+            seconds=round(time.monotonic() - began, 3),
+            ended=ended,
+        )
+    association.close()

@@ -1,0 +1,101 @@
+"""C-STORE as SCP (PS3.4 Annex B): fragments go to the archive as they arrive, undecoded."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+
+from pacsnode import log
+from pacsnode.archive import Archive, Ingest
+from pacsnode.dimse import status
+from pacsnode.dimse.access import Access
+from pacsnode.dimse.association import Association, Message
+from pacsnode.errors import BadDataset, PacsNodeError, PeerFailure, ProtocolViolation, UidMismatch
+from pacsnode.model import Arrival, Outcome, Uid
+from pacsnode.wire.command import Element
+
+_AT = struct.Struct("<HH")
+
+
+class StoreService:
+    """Takes instances in; Success is said only after the archive has made one durable."""
+
+    def __init__(self, archive: Archive, access: Access) -> None:
+        self._archive = archive
+        self._access = access
+
+    def serve(self, association: Association, request: Message) -> None:
+        """Answer one C-STORE-RQ (PS3.4 B.2.3); an instance that is not stored leaves nothing behind."""
+        began = time.perf_counter()
+        class_uid = request.command.text(Element.AFFECTED_SOP_CLASS_UID)
+        instance_uid = request.command.text(Element.AFFECTED_SOP_INSTANCE_UID)
+        if class_uid != request.context.abstract_syntax:
+            request.drain()
+            association.respond(request, status.SOP_CLASS_NOT_SUPPORTED, _instance(request))
+            log.event("refused", level=logging.WARNING, uid=instance_uid, peer=association.titles.calling_ae,
+                      reason="SOP class is not that of the presentation context")  # fmt: skip
+            return
+        try:
+            size, outcome = self._receive(association, request, Uid(class_uid), Uid(instance_uid))
+        except (PeerFailure, ProtocolViolation) as error:
+            log.event("refused", level=logging.WARNING, uid=instance_uid, peer=association.titles.calling_ae,
+                      reason=error)  # fmt: skip
+            raise
+        except PacsNodeError as error:
+            self._refuse(association, request, error)
+            return
+        association.respond(request, status.SUCCESS, _instance(request))
+        log.event(
+            "stored",
+            uid=instance_uid,
+            peer=association.titles.calling_ae,
+            bytes=size,
+            ms=round((time.perf_counter() - began) * 1000, 1),
+            outcome=outcome.value,
+        )
+
+    def _receive(
+        self, association: Association, request: Message, class_uid: Uid, instance_uid: Uid
+    ) -> tuple[int, Outcome]:
+        self._access.check(association.titles.calling_ae, "store")
+        if not request.command.has_data_set:
+            raise BadDataset("C-STORE without a data set")
+        arrival = Arrival(
+            sop_class_uid=class_uid,
+            sop_instance_uid=instance_uid,
+            transfer_syntax_uid=request.context.transfer_syntax,
+            calling_ae=association.titles.calling_ae,
+            called_ae=association.titles.called_ae,
+            received_at=self._archive.clock(),
+            move_originator=request.command.text(Element.MOVE_ORIGINATOR_AE_TITLE),
+        )
+        with self._archive.receive(arrival) as ingest:
+            _copy(request, ingest, association.limits.dataset)
+            return ingest.size, ingest.commit()
+
+    def _refuse(self, association: Association, request: Message, error: PacsNodeError) -> None:
+        request.drain()
+        code = status.of(status.STORE, error)
+        extra = _instance(request)
+        extra[Element.ERROR_COMMENT] = status.comment(error)
+        if isinstance(error, UidMismatch):
+            # Offending Element belongs to A9xx and Cxxx, not to A7xx (PS3.7 Annex C).
+            extra[Element.OFFENDING_ELEMENT] = _AT.pack(error.tag >> 16, error.tag & 0xFFFF)
+        association.respond(request, code, extra)
+        log.event("refused", level=logging.WARNING, uid=request.command.text(Element.AFFECTED_SOP_INSTANCE_UID),
+                  peer=association.titles.calling_ae, status=f"{code:04X}", reason=error)  # fmt: skip
+
+
+def _copy(request: Message, ingest: Ingest, limit_bytes: int) -> None:
+    write = ingest.write
+    for piece in request.fragments():
+        write(piece)
+        if ingest.size > limit_bytes:
+            raise BadDataset("data set larger than this archive takes")
+
+
+def _instance(request: Message) -> dict[Element, int | str | bytes]:
+    """Affected SOP Instance UID as the peer sent it (PS3.7 9.3.1.2)."""
+    uid = request.command.elements.get(Element.AFFECTED_SOP_INSTANCE_UID, b"")
+    return {Element.AFFECTED_SOP_INSTANCE_UID: uid}

@@ -1,0 +1,1 @@
+"""The index: rows about the objects of the store, for queries. Read index.py first; sqlite.py is what runs."""

@@ -1,0 +1,125 @@
+"""Opening SQLite as it must be opened: a library without the WAL-reset bug, a local disk, and the pragmas we rely on.
+
+SQLite comes with apsw (docs/decisions/0001-sqlite-build.md). Its errors leave this room as IndexFailure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+from peewee import PeeweeException
+from playhouse.apsw_ext import APSWDatabase
+
+from pacsnode.errors import IndexFailure
+
+OLDEST_LIBRARY = (3, 51, 3)  # 3.7.0 to 3.51.2 can corrupt a database when a WAL reset meets another writer
+BUSY_SECONDS = 10
+_REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs"})
+_WRITER_PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "full",
+    "foreign_keys": 1,
+    "mmap_size": 0,
+    "wal_autocheckpoint": 4000,  # pages of 4 KiB
+    "journal_size_limit": 64 * 1024 * 1024,
+    "cache_size": -64 * 1024,  # KiB
+}
+_READER_PRAGMAS = {"query_only": 1, "mmap_size": 0, "wal_autocheckpoint": 0, "cache_size": -8 * 1024}
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise what SQLite and peewee raise as IndexFailure; their texts name columns, never values."""
+    try:
+        yield
+    except (apsw.Error, PeeweeException) as error:
+        raise IndexFailure(f"index: {doing}: {error}") from error
+
+
+def open_writer(path: Path) -> APSWDatabase:
+    """The one connection that writes and checkpoints. Creates the file where there is none, readable by its group."""
+    refuse_unsafe(path)
+    with translated("cannot open"):
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+        except OSError as error:
+            raise IndexFailure(f"index: cannot open {path}: {error.strerror}") from error
+        database = APSWDatabase(
+            str(path), pragmas=_WRITER_PRAGMAS, timeout=BUSY_SECONDS, thread_safe=False, lock_type="IMMEDIATE"
+        )
+        database.connect()
+        if pragma(connection_of(database), "journal_mode") != "wal":
+            database.close()
+            raise IndexFailure(f"index: {path} cannot be switched to a write-ahead log")
+    return database
+
+
+def open_reader(path: Path) -> APSWDatabase:
+    """A connection that cannot write: opened read-only, it never checkpoints either, not even as the last to close."""
+    refuse_unsafe(path)
+    if not path.is_file():
+        raise IndexFailure(f"index: {path} does not exist")
+    with translated("cannot open"):
+        database = APSWDatabase(
+            str(path),
+            pragmas=_READER_PRAGMAS,
+            timeout=BUSY_SECONDS,
+            thread_safe=False,
+            flags=apsw.SQLITE_OPEN_READONLY,
+        )
+        database.connect()
+    return database
+
+
+def connection_of(database: APSWDatabase) -> apsw.Connection:
+    """The apsw connection below peewee, for statements where milliseconds count."""
+    connection: apsw.Connection = database.connection()
+    return connection
+
+
+def pragma(connection: apsw.Connection, name: str) -> apsw.SQLiteValue:
+    """What the connection itself says of a setting."""
+    return connection.pragma(name)
+
+
+def refuse_unsafe(path: Path) -> None:
+    """Raise IndexFailure where SQLite has the WAL-reset bug or the file would lie on a network file system."""
+    refuse_library(apsw.sqlite_lib_version())
+    kind = filesystem_of(path.absolute().parent.resolve(), _mounts())
+    if kind in _REMOTE:
+        raise IndexFailure(f"index: {path} is on a {kind} file system; a write-ahead log needs a local disk")
+
+
+def refuse_library(version: str) -> None:
+    """Raise IndexFailure for a SQLite older than 3.51.3."""
+    if tuple(int(part) for part in version.split(".")) < OLDEST_LIBRARY:
+        raise IndexFailure(f"index: SQLite {version} can corrupt its write-ahead log; 3.51.3 or newer is needed")
+
+
+def filesystem_of(folder: Path, mounts: str) -> str:
+    """The type of the file system that holds the folder, by the text of ``/proc/self/mountinfo``; "" if unknown."""
+    found, depth = "", -1
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        mounted = Path(_unescape(left.split(" ")[4]))
+        # What is mounted later over the same folder hides what was there before.
+        if folder.is_relative_to(mounted) and len(mounted.parts) >= depth:
+            found, depth = right.split(" ")[0], len(mounted.parts)
+    return found
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        return ""
+
+
+def _unescape(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text

@@ -1,0 +1,87 @@
+"""From an Instance to rows and back: which value goes into which column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME
+from pacsnode.index.matching import as_integer, comparable_name, comparable_time, significant
+from pacsnode.index.schema import NO_NUMBER
+from pacsnode.model import Instance, InstanceHeader, Key, Level, StoredObject, Uid
+
+TABLE_OF: Mapping[Level, str] = {
+    Level.PATIENT: "patient",
+    Level.STUDY: "study",
+    Level.SERIES: "series",
+    Level.IMAGE: "instance",
+}
+KEPT: Mapping[Level, tuple[str, ...]] = {
+    level: tuple(a.name for a in ATTRIBUTES if a.level is level and not a.is_counted) for level in Level
+}
+"""The attributes of the header that each level's table keeps."""
+COMPARABLE: Mapping[str, Callable[[str], str | int]] = {
+    **{a.name: comparable_name for a in ATTRIBUTES if a.vr == "PN"},
+    **{a.name: comparable_time for a in ATTRIBUTES if a.vr == "TM"},
+    "instance_number": lambda text: NO_NUMBER if (number := as_integer(text)) is None else number,
+}
+"""The attributes that have a second column, in which they are compared or sorted."""
+
+_FIELDS = tuple(field.name for field in fields(InstanceHeader))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STORED = ("key", "size", "digest", "transfer_syntax_uid", "offset", "received_at", "calling_ae", "called_ae")
+
+INSTANCE_COLUMNS = ", ".join(
+    [f"{TABLE_OF[BY_NAME[name].level]}.{name}" for name in _FIELDS] + [f'instance."{name}"' for name in _STORED]
+)
+"""What ``instance_of`` takes, in this order."""
+INSTANCE_TABLES = (
+    "instance CROSS JOIN series ON series.id = instance.series"
+    " CROSS JOIN study ON study.id = series.study CROSS JOIN patient ON patient.id = study.patient"
+)
+"""A FROM clause that begins with the instance: the others are looked up by row id."""
+
+Values = tuple[str | int | bytes, ...]
+
+
+def columns(level: Level) -> tuple[str, ...]:
+    """The columns whose values ``describe`` gives."""
+    kept = KEPT[level]
+    return kept + tuple(f"{name}_comparable" for name in kept if name in COMPARABLE)
+
+
+def describe(header: InstanceHeader, level: Level) -> Values:
+    """The header's values for one level's table."""
+    values = {name: significant(getattr(header, name)) for name in KEPT[level]}
+    return (*values.values(), *(COMPARABLE[name](value) for name, value in values.items() if name in COMPARABLE))
+
+
+def row_columns() -> tuple[str, ...]:
+    """The columns whose values ``row_of`` gives."""
+    return (*columns(Level.IMAGE), *_STORED)
+
+
+def row_of(instance: Instance) -> Values:
+    """What the instance's own row keeps. Raises ValueError for a digest that is not hexadecimal."""
+    stored = instance.stored
+    return (
+        *describe(instance.header, Level.IMAGE),
+        stored.key,
+        stored.size,
+        bytes.fromhex(stored.digest),
+        stored.transfer_syntax_uid,
+        stored.offset,
+        (instance.received_at - _EPOCH) // timedelta(microseconds=1),
+        instance.calling_ae,
+        instance.called_ae,
+    )
+
+
+def instance_of(row: tuple[Any, ...]) -> Instance:
+    """An Instance from the columns of INSTANCE_COLUMNS."""
+    header = InstanceHeader(*row[: len(_FIELDS)])
+    key, size, digest, syntax, offset, received, calling, called = row[len(_FIELDS) :]
+    stored = StoredObject(Key(key), size, digest.hex(), Uid(syntax), offset)
+    return Instance(header, stored, _EPOCH + timedelta(microseconds=received), calling, called)

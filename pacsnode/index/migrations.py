@@ -1,0 +1,91 @@
+"""From one schema to the next. Each step is one transaction; a file is always of exactly one schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+from playhouse.apsw_ext import APSWDatabase
+
+from pacsnode.errors import IndexFailure
+from pacsnode.index import schema
+from pacsnode.index.connection import connection_of, open_writer, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step: it leads to schema ``version`` from the one before."""
+
+    version: int
+    title: str
+    apply: Callable[[apsw.Connection], None]
+
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""In order, without gaps, the last one leading to ``schema.SCHEMA_VERSION``."""
+
+
+def upgrade(path: Path, migrations: tuple[Migration, ...] = MIGRATIONS) -> list[str]:
+    """Bring an index file to the current schema while no node runs on it; the titles of the steps taken.
+
+    Raises IndexFailure where there is no index, or it is newer than this program; a failed step leaves
+    the schema before it.
+    """
+    if not path.is_file():
+        raise IndexFailure(f"index: {path} does not exist")
+    with closing(open_writer(path)) as database, translated("upgrade failed"):
+        connection, done = connection_of(database), []
+        newest = migrations[-1].version if migrations else schema.SCHEMA_VERSION
+        version = version_of(connection)
+        if version == 0 or version > newest:
+            raise _unusable(path, version)
+        for migration in migrations:
+            if migration.version > version:
+                _take(connection, migration)
+                done.append(migration.title)
+    return done
+
+
+def require_current(path: Path, connection: apsw.Connection) -> None:
+    """Raise IndexFailure unless the file has exactly the schema of this program."""
+    with translated("cannot read the schema"):
+        version = version_of(connection)
+    if version != schema.SCHEMA_VERSION:
+        raise _unusable(path, version)
+
+
+def create_where_empty(database: APSWDatabase) -> None:
+    """Give a fresh file the current schema; a file that holds anything is left alone."""
+    connection = connection_of(database)
+    with translated("cannot create the schema"), connection:
+        if connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+            schema.create(database, connection)
+
+
+def version_of(connection: apsw.Connection) -> int:
+    """The schema the file has; 0 where it is no index of ours."""
+    if not connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'").get:
+        return 0
+    return int(connection.execute("SELECT version FROM schema_version").get)
+
+
+def _take(connection: apsw.Connection, migration: Migration) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        migration.apply(connection)
+        connection.execute("UPDATE schema_version SET version = ?", (migration.version,))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _unusable(path: Path, version: int) -> IndexFailure:
+    if version == 0:
+        return IndexFailure(f"index: {path} is not an index of pacsnode")
+    if version < schema.SCHEMA_VERSION:
+        return IndexFailure(f"index: {path} has schema {version}, older than this program; run: pacsnode db upgrade")
+    return IndexFailure(f"index: {path} has schema {version}, newer than this program; a newer pacsnode wrote it")

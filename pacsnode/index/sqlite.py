@@ -1,0 +1,229 @@
+"""The index in a SQLite file: one connection writes, a few read. Keeps what index.py promises."""
+
+# ruff: noqa: S608 - names come from our own tables, values are bound
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pacsnode.dicom.attributes import BY_NAME
+from pacsnode.errors import IndexFailure
+from pacsnode.index import dump, entry, migrations, sql
+from pacsnode.index.bookkeeping import Bookkeeping
+from pacsnode.index.readers import ReaderPool
+from pacsnode.index.writer import Writer
+from pacsnode.model import (
+    DuplicatePolicy,
+    Instance,
+    Key,
+    Level,
+    Match,
+    Outcome,
+    Query,
+    StoredObject,
+    Totals,
+    Uid,
+)
+
+_PAGE_ROWS = 500  # rows held in memory at a time
+_PAGE_IDS = 100_000  # matching entities found in one search; fewer searches, still under a MiB
+
+T = TypeVar("T")
+
+
+class SqliteIndex:
+    """An Index (see index.py) in one SQLite file. Only one process may hold it without ``read_only``."""
+
+    def __init__(
+        self, path: Path, *, duplicates: DuplicatePolicy = DuplicatePolicy.VERSION, read_only: bool = False
+    ) -> None:
+        """Open the index, creating it where there is none.
+
+        With ``read_only`` it must exist, may belong to a running node, and is never written to. Raises IndexFailure
+        where it has another schema, lies on a network file system, or cannot be opened.
+        """
+        self._readers = ReaderPool(path)
+        self._writer = None if read_only else Writer(path)
+        if self._writer is not None:
+            self._books = Bookkeeping(self._writer.connection, duplicates)
+            self._writer.on_rollback = self._books.forget
+        else:
+            with self._readers.reader() as reader:
+                migrations.require_current(path, reader)
+
+    def add(self, instance: Instance) -> Outcome:
+        """Record an instance; durable when it returns. See Index.add."""
+        row = entry.row_of(instance)
+        return self._writing().run(partial(self._books.add, instance, row))
+
+    def add_many(self, instances: Sequence[Instance]) -> list[Outcome]:
+        """As ``add`` for each, in order, in one transaction: all or none where one of them fails."""
+        if not instances:
+            return []
+        rows = [(instance, entry.row_of(instance)) for instance in instances]
+        return self._writing().run(lambda: [self._books.add(instance, row) for instance, row in rows])
+
+    def relocate(self, uid: Uid, old: StoredObject, new: StoredObject) -> bool:
+        """Point the version stored as ``old`` to ``new``; False when it is not there. Durable when it returns.
+
+        The version keeps its place among the others until the index is rebuilt: the new key should sort as the old.
+        """
+        return self._writing().run(partial(self._books.relocate, uid, old.key, new))
+
+    def remove(self, uid: Uid) -> Instance | None:
+        """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""
+        return self._writing().run(partial(self._books.remove, uid))
+
+    def current(self, uid: Uid) -> Instance | None:
+        """The current version of a SOP instance."""
+        found = self._instances("instance.sop_instance_uid = ? AND instance.is_current = 1", uid)
+        return found[0] if found else None
+
+    def versions(self, uid: Uid) -> list[Instance]:
+        """All versions of a SOP instance, the current one first, then from newest to oldest."""
+        return self._instances(
+            "instance.sop_instance_uid = ? AND (instance.is_current = 1 OR instance.is_current = 0)"
+            " ORDER BY instance.is_current DESC, instance.key DESC",
+            uid,
+        )
+
+    def find(self, query: Query) -> Iterator[Match]:
+        """Matches in order of their first arrival. See Index.find.
+
+        Raises InvalidQuery, at once, for a condition that the level does not have.
+        """
+        return self._matches(query, sql.selection(query))
+
+    def instances(self, query: Query) -> Iterator[Instance]:
+        """Current versions below the entities that match, by study, series and instance number.
+
+        Raises InvalidQuery as ``find`` does.
+        """
+        return self._below(query, sql.selection(query, Level.STUDY, Level.SERIES))
+
+    def count_instances(self, query: Query) -> int:
+        """How many instances ``instances`` would yield."""
+        found = sql.selection(query)
+        count = "count(*)" if query.level is Level.IMAGE else f"sum({entry.TABLE_OF[query.level]}.instances)"
+        statement = f"SELECT coalesce({count}, 0) FROM {found.tables} WHERE {found.where.sql}"
+        return int(self._rows(statement, *found.where.values)[0][0])
+
+    def everything(self) -> Iterator[Instance]:
+        """All versions of all instances in order of their keys; paged."""
+        after = ""
+        while page := self._instances(f"instance.key > ? ORDER BY instance.key LIMIT {_PAGE_ROWS}", after):
+            yield from page
+            after = page[-1].stored.key
+
+    def holds(self, key: Key) -> bool:
+        """Is there a row, of any version, for this object?"""
+        return bool(self._rows("SELECT 1 FROM instance WHERE key = ?", key))
+
+    def totals(self) -> Totals:
+        """Counts over current versions; kept on write, so that this reads one row."""
+        return Totals(*self._rows("SELECT patients, studies, series, instances, bytes FROM totals")[0])
+
+    def dump(self) -> Iterator[tuple[object, ...]]:
+        """Every row of every table without row ids, parents named by their identity, in a stable order.
+
+        Two indexes are equal when their dumps are. One read transaction for each table: not for a busy node.
+        """
+        for statement in dump.STATEMENTS:
+            with self._readers.reader() as reader, closing(reader.execute(statement)) as rows:
+                yield from rows
+
+    def close(self) -> None:
+        """Close every connection, the writer's last, after it brought the log into the file. May be called twice."""
+        self._readers.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            raise IndexFailure("index: opened for reading only")
+        return self._writer
+
+    def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+        with self._readers.reader() as reader:
+            return reader.execute(statement, values).fetchall()
+
+    def _instances(self, where: str, *values: str | int) -> list[Instance]:
+        statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE {where}"
+        return [entry.instance_of(row) for row in self._rows(statement, *values)]
+
+    def _matches(self, query: Query, found: sql.Selection) -> Iterator[Match]:
+        names = tuple(dict.fromkeys(query.requested))
+        statement = _statement_for_page(query, names)
+        for ids in self._entities(query, found):
+            for start in range(0, len(ids), _PAGE_ROWS):
+                page = json.dumps(ids[start : start + _PAGE_ROWS])
+                for row in self._rows(statement, page):
+                    yield Match(dict(zip(names, row, strict=False)))  # without names there is still a row
+
+    def _entities(self, query: Query, found: sql.Selection) -> Iterator[list[int]]:
+        """Row ids of what matches, ascending."""
+        row_id = f"{entry.TABLE_OF[query.level]}.id"
+        # A plus keeps SQLite from walking the table in order of row ids where a condition has an index.
+        compared = f"+{row_id}" if found.through is query.level else row_id
+        statement = (
+            f"SELECT {row_id} FROM {found.tables} WHERE ({found.where.sql}) AND {compared} > ?"
+            f" ORDER BY {row_id} LIMIT {_PAGE_IDS}"
+        )
+        after = 0
+        while rows := self._rows(statement, *found.where.values, after):
+            yield [row[0] for row in rows]
+            after = rows[-1][0]
+            if len(rows) < _PAGE_IDS:
+                return
+
+    def _below(self, query: Query, found: sql.Selection) -> Iterator[Instance]:
+        within = sql.instance_conditions(query)
+        for series in self._series_of(found):
+            order, row_id = -(2**63), 0
+            while rows := self._rows(_statement_for_series(within), series, *within.values, order, row_id):
+                for row in rows:
+                    yield entry.instance_of(row[2:])
+                order, row_id = rows[-1][:2]
+                if len(rows) < _PAGE_ROWS:
+                    break
+
+    def _series_of(self, found: sql.Selection) -> Iterator[int]:
+        """Row ids of the series with anything that matches, by study."""
+        statement = (
+            f"SELECT DISTINCT study.id, series.id FROM {found.tables} WHERE ({found.where.sql})"
+            f" AND (study.id, series.id) > (?, ?) ORDER BY study.id, series.id LIMIT {_PAGE_IDS}"
+        )
+        after = (0, 0)
+        while rows := self._rows(statement, *found.where.values, *after):
+            for row in rows:
+                yield row[1]
+            after = rows[-1][0], rows[-1][1]
+            if len(rows) < _PAGE_IDS:
+                return
+
+
+def _statement_for_page(query: Query, names: Sequence[str]) -> str:
+    depth = sql.LEVELS.index(query.level)
+    known = [name in BY_NAME and sql.LEVELS.index(BY_NAME[name].level) <= depth for name in names]
+    wanted = [sql.expression(name) if is_known else "''" for name, is_known in zip(names, known, strict=True)]
+    levels = [BY_NAME[name].level for name, is_known in zip(names, known, strict=True) if is_known]
+    tables = sql.tables(query.level, [query.level, *levels])
+    row_id = f"{entry.TABLE_OF[query.level]}.id"
+    return (
+        f"SELECT {', '.join(wanted) or '1'} FROM {tables} WHERE {row_id} IN (SELECT value FROM json_each(?))"
+        f" AND {sql.VISIBLE[query.level]} ORDER BY {row_id}"
+    )
+
+
+def _statement_for_series(within: sql.Clause) -> str:
+    return (
+        f"SELECT instance.instance_number_comparable, instance.id, {entry.INSTANCE_COLUMNS}"
+        f" FROM {entry.INSTANCE_TABLES} WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"
+        " AND (instance.instance_number_comparable, instance.id) > (?, ?)"
+        f" ORDER BY instance.instance_number_comparable, instance.id LIMIT {_PAGE_ROWS}"
+    )

@@ -1,0 +1,110 @@
+"""The running node: the composition of archive, services and listeners, from ready to stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from pacsnode import __version__, log
+from pacsnode.archive import Archive
+from pacsnode.config import Config
+from pacsnode.dimse import contexts, server
+from pacsnode.dimse.access import Access
+from pacsnode.dimse.admission import Admission
+from pacsnode.dimse.association import Service
+from pacsnode.dimse.echo import EchoService
+from pacsnode.dimse.find import FindService
+from pacsnode.dimse.get import GetService
+from pacsnode.dimse.move import MoveService
+from pacsnode.dimse.server import Entity, Listener
+from pacsnode.dimse.store import StoreService
+from pacsnode.errors import CannotListen
+from pacsnode.service import control, systemd
+from pacsnode.service.signals import StopSignals
+from pacsnode.wire.command import CommandField
+
+
+class Node:
+    """One node over an open archive."""
+
+    def __init__(self, config: Config, archive: Archive) -> None:
+        self._config = config
+        self._archive = archive
+        self._admission = Admission(config.limits)
+        access = Access(
+            titles=(config.node.ae_title, *config.node.aliases),
+            peers=config.peers.values(),
+            any_called_ae=not config.access.match_called_ae,
+        )
+        self._entity = Entity(access, self._admission, _services(config, archive, access), config.limits)
+
+    def run(self) -> None:
+        """Listen, serve until a stop signal, drain. Raises CannotListen."""
+        with ExitStack() as stack:
+            signals = StopSignals()
+            stack.callback(signals.close)
+            listeners = [stack.enter_context(listener) for listener in self._listeners()]
+            stack.enter_context(control.answering(self._config.node.data, self._report))
+            addresses = ",".join(_text(listener) for listener in listeners)
+            log.event("ready", listen=addresses, ae_title=self._config.node.ae_title, version=__version__)
+            systemd.notify("READY=1", f"STATUS=listening on {addresses}")
+            received = signals.wait()
+            log.event("stopping", signal=received.name, associations=self._admission.associations)
+            systemd.notify("STOPPING=1")
+            # Listeners go on while we drain, so that new requests hear of temporary congestion and come again later.
+            self._admission.drain(self._config.limits.drain)
+        log.event("stopped")
+
+    def _listeners(self) -> Iterator[AbstractContextManager[Listener]]:
+        storage = contexts.storage_classes(self._config.storage.private_sop_classes)
+        for address in self._config.node.listen:
+            try:
+                listener = server.listen(
+                    (address.host, address.port),
+                    self._entity,
+                    ae_title=self._config.node.ae_title,
+                    storage=storage,
+                    accepts_unknown=self._config.accepts_unknown_peers(address),
+                )
+            except OSError as error:
+                raise CannotListen(
+                    f"cannot listen on {address}: {error.strerror or error}; change listen in table [node], "
+                    "or stop what uses the address"
+                ) from error
+            yield _serving(listener)
+
+    def _report(self) -> dict[str, object]:
+        return {"associations": self._admission.associations, "degraded": self._degraded()}
+
+    def _degraded(self) -> list[str]:
+        reason = getattr(self._archive.store, "degraded", "")
+        return [reason] if reason else []
+
+
+@contextmanager
+def _serving(listener: Listener) -> Iterator[Listener]:
+    thread = threading.Thread(target=listener.serve_forever, name=f"listener {_text(listener)}", daemon=True)
+    thread.start()
+    try:
+        yield listener
+    finally:
+        listener.shutdown()
+        thread.join()
+        listener.server_close()
+
+
+def _services(config: Config, archive: Archive, access: Access) -> Mapping[int, Service]:
+    ae_title = config.node.ae_title
+    return {
+        CommandField.C_ECHO_RQ: EchoService(access),
+        CommandField.C_STORE_RQ: StoreService(archive, access),
+        CommandField.C_FIND_RQ: FindService(archive.index, access, ae_title),
+        CommandField.C_GET_RQ: GetService(archive, access),
+        CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits),
+    }
+
+
+def _text(listener: Listener) -> str:
+    host, port = listener.server_address[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

@@ -1,0 +1,1 @@
+"""Where the bytes are: read ``store`` first, then ``layout``."""

@@ -1,0 +1,42 @@
+"""How every small file beside the objects is written: whole, or as it was before."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from pathlib import Path
+
+from pacsnode.storage.calls import FileSystem, store_error, write_all
+
+
+def write_atomically(path: Path, content: bytes, *, fs: FileSystem | None = None) -> None:
+    """Put the content under the path, replacing what was there. After this returns, a power cut loses nothing.
+
+    At every moment, crashes included, the path holds either the old content or the new. Raises StoreError
+    (StoreFull when space ran out).
+    """
+    calls = fs or FileSystem()
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        try:
+            _write_durably(calls, draft, content)
+            calls.rename(draft, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                calls.unlink(draft)
+            raise
+        calls.sync_directory(path.parent)
+    except OSError as error:
+        raise store_error(error, f"cannot write {path}") from error
+
+
+def _write_durably(calls: FileSystem, path: Path, content: bytes) -> None:
+    descriptor = calls.create(path)
+    try:
+        write_all(calls, descriptor, content)
+        calls.sync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            calls.close(descriptor)
+        raise
+    calls.close(descriptor)

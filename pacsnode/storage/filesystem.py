@@ -1,0 +1,152 @@
+"""The store in a folder of a local file system: ``objects/`` by key, ``spool/`` for what is in the making.
+
+An object is durable before it is visible, and the name is durable before ``commit`` returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pacsnode.dicom import part10
+from pacsnode.errors import ObjectDamaged, ObjectNotFound
+from pacsnode.model import Arrival, Key, StoredObject
+from pacsnode.storage import layout
+from pacsnode.storage.buffers import STAGING_BYTES, Buffers
+from pacsnode.storage.calls import FileSystem, store_error
+from pacsnode.storage.directories import Directories, make_path
+from pacsnode.storage.room import Room
+from pacsnode.storage.spool import Spool
+from pacsnode.storage.syncs import Syncs
+from pacsnode.storage.upload import FileUpload, Premises
+
+_SHARD_DEPTH = 4
+
+
+class FilesystemStore:
+    """A Store below one folder. Its node holds the folder's lock; reading needs none."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        min_free_bytes: int = 0,
+        staging_bytes: int = STAGING_BYTES,
+        fs: FileSystem | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create the folders where they are missing. Raises StoreError where nothing can be stored there."""
+        self._fs = fs or FileSystem()
+        self._objects, spool_folder = root.absolute() / "objects", root.absolute() / "spool"
+        self._syncs = Syncs(self._fs)
+        self._spool = Spool(spool_folder, self._fs, self._syncs)
+        self._room = Room(self._objects, self._fs, min_free_bytes=min_free_bytes, monotonic=monotonic)
+        self._premises = Premises(
+            objects=self._objects,
+            spool=self._spool,
+            directories=Directories(self._objects, self._fs, self._syncs),
+            buffers=Buffers(staging_bytes),
+            room=self._room,
+        )
+        try:
+            make_path(self._objects, self._fs, self._syncs)
+            make_path(spool_folder, self._fs, self._syncs)
+            self._spool.probe(self._objects)
+        except OSError as error:
+            raise store_error(error, f"cannot store anything below {root}") from error
+
+    @property
+    def degraded(self) -> str:
+        """Why what was not yet promised may be lost on this disk, for people; "" while all is well."""
+        return self._syncs.degraded
+
+    def sweep(self) -> int:
+        """Remove what uploads of a process that died left in the spool; answers how many. Only at start."""
+        try:
+            return self._spool.sweep()
+        except OSError as error:
+            raise store_error(error, "cannot sweep the spool folder") from error
+
+    def begin(self, arrival: Arrival) -> FileUpload:
+        """See Store.begin."""
+        self._room.check()
+        return FileUpload(arrival, self._premises)
+
+    def open(self, key: Key) -> BinaryIO:
+        """See Store.open."""
+        if not layout.is_key(key):
+            raise ObjectNotFound("not a key of this store")
+        try:
+            return self._fs.open(layout.path(self._objects, key))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectNotFound(f"no object {key}") from error
+        except OSError as error:
+            raise store_error(error, f"cannot open {key}") from error
+
+    def info(self, key: Key) -> StoredObject:
+        """See Store.info."""
+        head, size = self._head(key)
+        if size < head.offset:
+            raise ObjectDamaged(f"{key}: ends within its own head")
+        return StoredObject(key, size - head.offset, head.digest, head.arrival.transfer_syntax_uid, head.offset)
+
+    def arrival(self, key: Key) -> Arrival:
+        """See Store.arrival."""
+        return self._head(key)[0].arrival
+
+    def delete(self, key: Key) -> None:
+        """See Store.delete."""
+        if not layout.is_key(key):
+            return
+        path = layout.path(self._objects, key)
+        try:
+            # What is gone may be gone since a moment ago, by a process that was killed before it came to the fsync.
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.unlink(path)
+            self._syncs.directory(path.parent)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise store_error(error, f"cannot delete {key}") from error
+
+    def keys(self, prefix: str = "") -> Iterator[Key]:
+        """See Store.keys. Holds one directory's names at a time; what is not ours is passed over."""
+        try:
+            yield from self._walk("", prefix)
+        except OSError as error:
+            raise store_error(error, "cannot list the objects") from error
+
+    def free_bytes(self) -> int:
+        """See Store.free_bytes. ``begin`` refuses before these are used up, at ``min_free_bytes``."""
+        try:
+            return self._fs.space(self._objects).free_bytes
+        except OSError as error:
+            raise store_error(error, "cannot tell the free space") from error
+
+    def _head(self, key: Key) -> tuple[part10.Head, int]:
+        with self.open(key) as source:
+            size = source.seek(0, os.SEEK_END)
+            source.seek(0)
+            return part10.read_head(source), size
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[Key]:
+        if folder.count("/") == _SHARD_DEPTH:
+            for name in self._names(self._fs.files, folder):
+                key = layout.parse(folder + name)
+                if key is not None and key.startswith(prefix):
+                    yield key
+            return
+        for name in self._names(self._fs.directories, folder):
+            below = f"{folder}{name}/"
+            if layout.is_folder(below[:-1]) and (below.startswith(prefix) or prefix.startswith(below)):
+                yield from self._walk(below, prefix)
+
+    def _names(self, list_names: Callable[[Path], list[str]], folder: str) -> list[str]:
+        try:
+            return sorted(list_names(self._objects / folder))
+        except FileNotFoundError:
+            return []

@@ -1,0 +1,127 @@
+"""DIMSE command sets (PS3.7 6.3, Annex E): group 0000, always implicit VR little endian."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from pacsnode.errors import ProtocolViolation
+from pacsnode.wire.pdu import AbortReason
+
+
+class CommandField(IntEnum):
+    """Values of Command Field (0000,0100); a response has the highest bit set."""
+
+    C_STORE_RQ = 0x0001
+    C_STORE_RSP = 0x8001
+    C_GET_RQ = 0x0010
+    C_GET_RSP = 0x8010
+    C_FIND_RQ = 0x0020
+    C_FIND_RSP = 0x8020
+    C_MOVE_RQ = 0x0021
+    C_MOVE_RSP = 0x8021
+    C_ECHO_RQ = 0x0030
+    C_ECHO_RSP = 0x8030
+    C_CANCEL_RQ = 0x0FFF
+
+
+RESPONSE_BIT = 0x8000
+NO_DATA_SET = 0x0101
+_DATA_SET_FOLLOWS = 0x0001
+MEDIUM_PRIORITY = 0x0000
+
+
+class Element(IntEnum):
+    """Element numbers of group 0000 (PS3.7 Table E.1-1)."""
+
+    GROUP_LENGTH = 0x0000
+    AFFECTED_SOP_CLASS_UID = 0x0002
+    REQUESTED_SOP_CLASS_UID = 0x0003
+    COMMAND_FIELD = 0x0100
+    MESSAGE_ID = 0x0110
+    MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
+    COMMAND_DATA_SET_TYPE = 0x0800
+    STATUS = 0x0900
+    OFFENDING_ELEMENT = 0x0901
+    ERROR_COMMENT = 0x0902
+    AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REMAINING_SUBOPERATIONS = 0x1020
+    COMPLETED_SUBOPERATIONS = 0x1021
+    FAILED_SUBOPERATIONS = 0x1022
+    WARNING_SUBOPERATIONS = 0x1023
+    MOVE_ORIGINATOR_AE_TITLE = 0x1030
+    MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
+
+
+_HEADER = struct.Struct("<HHI")
+_US = struct.Struct("<H")
+_UIDS = frozenset({Element.AFFECTED_SOP_CLASS_UID, Element.REQUESTED_SOP_CLASS_UID, Element.AFFECTED_SOP_INSTANCE_UID})
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSet:
+    """The elements of one command, by element number, as raw values."""
+
+    elements: Mapping[int, bytes] = field(default_factory=dict)
+
+    def number(self, element: Element, default: int | None = None) -> int:
+        """An US value. Raises ProtocolViolation when it is missing (without default) or not two bytes long."""
+        value = self.elements.get(element)
+        if value is None and default is not None:
+            return default
+        if value is None or len(value) != _US.size:
+            raise ProtocolViolation(
+                f"command element (0000,{element:04X}) missing or malformed", reason=AbortReason.UNEXPECTED_PARAMETER
+            )
+        number: int = _US.unpack(value)[0]
+        return number
+
+    def text(self, element: Element) -> str:
+        """A UI, AE or LO value without its padding; "" when it is missing."""
+        return self.elements.get(element, b"").decode("ascii", "replace").strip("\0 ")
+
+    @property
+    def has_data_set(self) -> bool:
+        """Does a data set follow (PS3.7 E.1: any value but 0101H says so)?"""
+        return self.number(Element.COMMAND_DATA_SET_TYPE, NO_DATA_SET) != NO_DATA_SET
+
+
+def decode(data: bytes | bytearray) -> CommandSet:
+    """Read a command set. Raises ProtocolViolation for anything that is not one."""
+    elements: dict[int, bytes] = {}
+    position, end = 0, len(data)
+    while position < end:
+        if end - position < _HEADER.size:
+            raise ProtocolViolation("command set ends within an element", reason=AbortReason.INVALID_PARAMETER)
+        group, element, length = _HEADER.unpack_from(data, position)
+        position += _HEADER.size
+        if group or length > end - position:
+            raise ProtocolViolation("command set is malformed", reason=AbortReason.INVALID_PARAMETER)
+        elements[element] = bytes(data[position : position + length])
+        position += length
+    return CommandSet(elements)
+
+
+def encode(values: Mapping[Element, int | str | bytes], *, has_data_set: bool) -> bytes:
+    """A command set with its group length. Numbers become US, text is padded to even length as its VR says."""
+    elements = dict(values)
+    elements[Element.COMMAND_DATA_SET_TYPE] = _DATA_SET_FOLLOWS if has_data_set else NO_DATA_SET
+    parts = []
+    for element in sorted(elements):
+        value = _raw(element, elements[element])
+        parts.append(_HEADER.pack(0, element, len(value)) + value)
+    body = b"".join(parts)
+    return _HEADER.pack(0, Element.GROUP_LENGTH, 4) + struct.pack("<I", len(body)) + body
+
+
+def _raw(element: Element, value: int | str | bytes) -> bytes:
+    if isinstance(value, int):
+        return _US.pack(value)
+    raw = value if isinstance(value, bytes) else value.encode("ascii", "replace")
+    if len(raw) % 2:
+        raw += b"\0" if element in _UIDS else b" "
+    return raw

@@ -1,0 +1,207 @@
+import io
+import shutil
+import struct
+import subprocess
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import cast
+
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pacsnode.dicom.part10 import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    FileHead,
+    encode_head,
+    head_size,
+    read_foreign_head,
+    read_head,
+)
+from pacsnode.dicom.syntax import EXPLICIT_VR_LITTLE_ENDIAN
+from pacsnode.errors import BadDataset, MalformedUid, ObjectDamaged
+from pacsnode.model import Arrival, Uid
+from tests.dicom.dataset_bytes import Leaf, encode
+
+ARRIVAL = Arrival(
+    Uid("1.2.840.10008.5.1.4.1.1.2"),
+    Uid("1.2.3.4"),
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    "CT01",
+    "PACSNODE",
+    datetime(2026, 11, 24, 5, 0, 0, 123456, tzinfo=UTC),
+)
+DIGEST = "0123456789abcdef" * 4
+UIDS = st.from_regex(r"[0-2](\.(0|[1-9][0-9]{0,9})){1,5}", fullmatch=True).map(Uid)
+AE_TITLES = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ", max_size=16).map(str.strip)
+META = (
+    Leaf(0x00020001, "OB", b"\0\1"),
+    Leaf(0x00020002, "UI", b"1.2.840.10008.5.1.4.1.1.2\0"),
+    Leaf(0x00020003, "UI", b"1.2.3.4\0"),
+    Leaf(0x00020010, "UI", b"1.2.840.10008.1.2.1\0"),
+)
+DATA_SET = encode(
+    (Leaf(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.2\0"), Leaf(0x00100010, "PN", b"A^B ")),
+    ARRIVAL.transfer_syntax_uid,
+)
+
+
+class Trickle(io.RawIOBase):
+    """A source that gives a few bytes at a time, as unbuffered ones may."""
+
+    def __init__(self, data: bytes, most_bytes: int) -> None:
+        self._rest = memoryview(data)
+        self._most_bytes = most_bytes
+        self.read_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(size, self._most_bytes)
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        self.read_bytes += len(piece)
+        return piece
+
+
+@given(st.builds(Arrival, UIDS, UIDS, UIDS, AE_TITLES, AE_TITLES, st.datetimes(timezones=st.just(UTC))))
+def test_own_head_round_trip(arrival: Arrival) -> None:
+    """What was written of an arrival is read again, to the microsecond, and the data set begins behind it."""
+    head = read_head(io.BytesIO(encode_head(arrival, DIGEST) + DATA_SET))
+
+    assert (arrival, DIGEST, head_size(arrival)) == (head.arrival, head.digest, head.offset)
+
+
+def test_size_does_not_depend_on_the_digest() -> None:
+    """A head can be written before the digest is known and replaced in place afterwards."""
+    other = replace(ARRIVAL, received_at=datetime(1999, 1, 1, tzinfo=timezone(timedelta(hours=2))))
+
+    assert head_size(ARRIVAL) == len(encode_head(ARRIVAL, DIGEST)) == head_size(other)
+
+
+def test_read_in_small_pieces() -> None:
+    """Short reads of an unbuffered source make no difference."""
+    head = read_head(cast(io.BytesIO, Trickle(encode_head(ARRIVAL, DIGEST) + DATA_SET, 7)))
+
+    assert head.arrival == ARRIVAL
+
+
+def test_pydicom_reads_it() -> None:
+    """For pydicom our object is a flawless Part 10 file with all of the mandatory meta elements."""
+    read = pydicom.dcmread(io.BytesIO(encode_head(ARRIVAL, DIGEST) + DATA_SET))
+
+    pydicom.dataset.validate_file_meta(read.file_meta)
+    assert read.PatientName == "A^B"
+    assert ARRIVAL.sop_instance_uid == str(read.file_meta.MediaStorageSOPInstanceUID)
+    assert str(read.file_meta.ImplementationClassUID) == IMPLEMENTATION_CLASS_UID
+    assert read.file_meta.ImplementationVersionName == IMPLEMENTATION_VERSION_NAME
+    assert read.file_meta.SourceApplicationEntityTitle == "CT01"
+    assert read.file_meta.ReceivingApplicationEntityTitle == "PACSNODE"
+    text = f"received=2026-11-24T05:00:00.123456Z sha256={DIGEST}"
+    assert text.encode() == read.file_meta.PrivateInformation
+
+
+@pytest.mark.skipif(shutil.which("dcmdump") is None, reason="dcmdump is not installed")
+def test_dcmdump_reads_it(tmp_path: Path) -> None:
+    """DCMTK reads our object without a warning."""
+    path = tmp_path / "object.dcm"
+    path.write_bytes(encode_head(ARRIVAL, DIGEST) + DATA_SET)
+    dump = subprocess.run(["dcmdump", path], capture_output=True, text=True, check=True)
+
+    assert dump.stderr == ""
+    assert "PN [A^B]" in dump.stdout
+
+
+def test_implementation_identity() -> None:
+    """Class UID and version name keep the limits of PS3.7 D.3.3.2."""
+    assert pydicom.uid.UID(IMPLEMENTATION_CLASS_UID).is_valid
+    assert 1 <= len(IMPLEMENTATION_VERSION_NAME) <= 16
+
+
+@pytest.mark.parametrize("uid", ["", "1.2.x", "1" * 65, "1.2\\3"])
+def test_no_head_of_malformed_uids(uid: str) -> None:
+    """UIDs that cannot be one are refused before a byte is written."""
+    with pytest.raises(MalformedUid):
+        head_size(replace(ARRIVAL, sop_instance_uid=Uid(uid)))
+
+
+def test_damaged_heads() -> None:
+    """A head that is cut anywhere, or altered in what it says of the object, is reported as damage."""
+    head = encode_head(ARRIVAL, DIGEST)
+    for length in range(len(head)):
+        with pytest.raises(ObjectDamaged):
+            read_head(io.BytesIO(head[:length]))
+    for old, new in (
+        (b"received=2", b"received=x"),
+        (b"sha256=0", b"sha256=z"),
+        (b"2.25.", b"2.26."),
+        (b"DICM", b"DCIM"),
+    ):
+        with pytest.raises(ObjectDamaged):
+            read_head(io.BytesIO(head.replace(old, new)))
+
+
+def test_head_of_others_is_not_ours() -> None:
+    """A Part 10 file that somebody else wrote is no object of the store."""
+    with pytest.raises(ObjectDamaged, match="not one of ours"):
+        read_head(io.BytesIO(foreign()))
+
+
+def foreign(meta: tuple[Leaf, ...] = META, *, preamble: bytes = bytes(128)) -> bytes:
+    return preamble + b"DICM" + encode(meta, EXPLICIT_VR_LITTLE_ENDIAN) + DATA_SET
+
+
+@pytest.mark.parametrize("preamble", [bytes(128), b"II*\0" + b"\xff" * 124, b""])
+@pytest.mark.parametrize("group_length", [None, 0, 28, 1 << 31])
+def test_foreign_heads(group_length: int | None, preamble: bytes) -> None:
+    """Preamble and group length may be anything or nothing: the group's elements are what counts."""
+    meta = META if group_length is None else (Leaf(0x00020000, "UL", struct.pack("<I", group_length)), *META)
+    data = foreign(meta, preamble=preamble)
+    expected = FileHead(
+        ARRIVAL.sop_class_uid, ARRIVAL.sop_instance_uid, ARRIVAL.transfer_syntax_uid, len(data) - len(DATA_SET)
+    )
+
+    assert expected == read_foreign_head(io.BytesIO(data))
+
+
+def test_foreign_head_without_media_storage_uids() -> None:
+    """Media storage UIDs may be absent; the data set has them, too."""
+    head = read_foreign_head(io.BytesIO(foreign(META[-1:])))
+
+    assert (head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid) == ("", "", EXPLICIT_VR_LITTLE_ENDIAN)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", "no Part 10 file"),
+        (DATA_SET, "no Part 10 file"),
+        (bytes(200), "no Part 10 file"),
+        (bytes(128) + b"DICM" + DATA_SET, "no file meta"),
+        (foreign(META[:3]), "lacks \\(0002,0010\\)"),
+        (bytes(128) + b"DICM" + struct.pack("<HH2s2xI", 2, 1, b"OB", 0xFFFFFFFF) + bytes(99), "no sensible length"),
+        (bytes(128) + b"DICM" + struct.pack("<HH2sH", 2, 2, b"UI", 20) + b"1.2", "truncated"),
+    ],
+)
+def test_no_foreign_head(data: bytes, complaint: str) -> None:
+    """What has no readable file meta information is refused with the reason."""
+    with pytest.raises(BadDataset, match=complaint):
+        read_foreign_head(io.BytesIO(data))
+
+
+def test_endless_meta_is_not_read() -> None:
+    """No more than a little over 1 MiB is read in search of the data set."""
+    meta = encode((Leaf(0x00020102, "OB", bytes(60_000)),), EXPLICIT_VR_LITTLE_ENDIAN) * 60
+    source = Trickle(bytes(128) + b"DICM" + meta, 4096)
+
+    with pytest.raises(BadDataset, match="longer than 1 MiB"):
+        read_foreign_head(cast(io.BytesIO, source))
+    assert source.read_bytes <= 2 * 1024 * 1024
+
+
+@given(st.binary(max_size=200))
+def test_noise_after_the_prefix(noise: bytes) -> None:
+    """Whatever comes after DICM, nothing but BadDataset is raised."""
+    with suppress(BadDataset):
+        read_foreign_head(io.BytesIO(b"DICM" + noise))

@@ -1,0 +1,76 @@
+"""DCMTK's clients and receiver: peers that share no code with us."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+TOOLS = ("echoscu", "storescu", "findscu", "getscu", "movescu", "storescp")
+_SECONDS = 240
+
+
+def missing() -> list[str]:
+    """Tools that are not installed here."""
+    return [tool for tool in TOOLS if shutil.which(tool) is None]
+
+
+def run(tool: str, *arguments: str, expect: int | None = 0) -> str:
+    """Run a tool: stdout and stderr together. Its exit code must be as expected (None: any)."""
+    done = subprocess.run(
+        [tool, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_SECONDS, errors="replace"
+    )
+    if expect is not None and done.returncode != expect:
+        raise AssertionError(f"{tool} {' '.join(arguments)} exited {done.returncode}:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def address(port: int, *, calling: str = "DCMTK", called: str = "PACSNODE") -> list[str]:
+    """The arguments that name both applications and where ours listens."""
+    return ["-aet", calling, "-aec", called, "127.0.0.1", str(port)]
+
+
+def keys(pairs: Sequence[str]) -> list[str]:
+    """``-k`` arguments."""
+    return [argument for pair in pairs for argument in ("-k", pair)]
+
+
+@contextmanager
+def receiver(folder: Path, *, ae_title: str = "RECEIVER") -> Iterator[int]:
+    """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    process = subprocess.Popen(
+        ["storescp", "-aet", ae_title, "+xa", "+B", "-od", str(folder), str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until_open(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        if process.poll() is not None:
+            raise AssertionError(f"storescp exited {process.returncode}")
+        try:
+            run("echoscu", "-to", "2", "127.0.0.1", str(port))
+        except AssertionError:
+            continue
+        return
+    raise AssertionError("storescp does not listen")
