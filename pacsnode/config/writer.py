@@ -81,8 +81,9 @@ def reference() -> str:
 def schema() -> dict[str, Any]:
     """The JSON Schema of a file. Defaults are as a file says them, not the bytes and seconds we work with."""
     whole: dict[str, Any] = Config.model_json_schema()
-    tables = {model.__name__: (whole["$defs"][model.__name__], _defaults(model)) for _, model in _TABLES}
-    for table, defaults in [*tables.values(), (whole, Config().model_dump(mode="json", by_alias=True))]:
+    tables = [(whole["$defs"][model.__name__], _defaults(model)) for _, model in _TABLES]
+    tables.append((whole, Config().model_dump(mode="json", by_alias=True)))
+    for table, defaults in tables:
         for key, field in table["properties"].items():
             if "default" in field:
                 field["default"] = defaults[key] if field["default"] is not None else None

@@ -1,0 +1,156 @@
+"""A listener of ours in this process, on a free port of loopback, over a store in memory and an index in a file."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pacsnode.archive import Archive
+from pacsnode.config import Limits
+from pacsnode.dimse import contexts, server
+from pacsnode.dimse.access import Access
+from pacsnode.dimse.admission import Admission
+from pacsnode.dimse.echo import EchoService
+from pacsnode.dimse.find import FindService
+from pacsnode.dimse.get import GetService
+from pacsnode.dimse.move import MoveService
+from pacsnode.dimse.server import Entity, Listener
+from pacsnode.dimse.store import StoreService
+from pacsnode.index.sqlite import SqliteIndex
+from pacsnode.model import Peer
+from pacsnode.storage.memory import MemoryStore
+from pacsnode.storage.store import Store
+from pacsnode.wire.command import CommandField
+from tests.dimse.raw_peer import Offer, RawPeer
+
+AE_TITLE = "PACSNODE"
+_MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+_STEP_SECONDS = 0.002
+
+
+@dataclass(frozen=True)
+class Running:
+    """A listener that serves, and what is behind it."""
+
+    port: int
+    archive: Archive
+    entity: Entity
+
+    @property
+    def admission(self) -> Admission:
+        """Who is connected."""
+        return self.entity.admission
+
+    def keys(self) -> list[str]:
+        """Every object of the store."""
+        return list(self.archive.store.keys())
+
+    def connect(self, *offers: Offer) -> RawPeer:
+        """A peer that has associated with these presentation contexts (by default Verification)."""
+        peer = RawPeer(self.port)
+        try:
+            peer.associate(offers or (Offer(1, "1.2.840.10008.1.1"),))
+        except BaseException:
+            peer.close()
+            raise
+        return peer
+
+    def echoes(self) -> bool:
+        """Does a new association work, now?"""
+        with self.connect() as peer:
+            worked = peer.echo() == 0
+            peer.release()
+        return worked
+
+
+def limits(**changes: float) -> Limits:
+    """The default limits but for the changes, with deadlines that a test can wait for."""
+    short = {"association_deadline": 5.0, "pdu_deadline": 5.0, "response": 5.0, "connect": 5.0, "idle": 30.0}
+    return Limits.model_validate({**short, **changes})
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Wait until the condition holds: whether it came to that."""
+    pause = threading.Event()
+    for _ in range(int(seconds / _STEP_SECONDS)):
+        if condition():
+            return True
+        pause.wait(_STEP_SECONDS)
+    return condition()
+
+
+def serving_threads() -> list[str]:
+    """Names of the threads that serve a connection."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("association")]
+
+
+class Nodes:
+    """Starts listeners and stops them at the end of the test."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+
+    def start(
+        self,
+        *peers: Peer,
+        store: Store | None = None,
+        index: SqliteIndex | None = None,
+        limits: Limits = limits(),  # noqa: B008 - frozen
+        accepts_unknown: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> Running:
+        """A listener that answers as PACSNODE."""
+        index = index or SqliteIndex(self._folder / "index.db")
+        self._stack.callback(index.close)
+        archive = Archive(store or MemoryStore(), index, lambda: _MOMENT)
+        access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
+        services = {
+            CommandField.C_ECHO_RQ: EchoService(access),
+            CommandField.C_STORE_RQ: StoreService(archive, access),
+            CommandField.C_FIND_RQ: FindService(index, access, AE_TITLE),
+            CommandField.C_GET_RQ: GetService(archive, access),
+            CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits),
+        }
+        entity = Entity(access, Admission(limits), services, limits)
+        listener = server.listen(
+            ("127.0.0.1", 0),
+            entity,
+            ae_title=AE_TITLE,
+            storage=contexts.storage_classes(),
+            accepts_unknown=accepts_unknown,
+            tls=tls,
+        )
+        thread = threading.Thread(target=listener.serve_forever, name="listener")
+        thread.start()
+        self._stack.callback(_stop, listener, thread)
+        self._stack.callback(entity.admission.drain, 0)
+        return Running(int(listener.server_address[1]), archive, entity)
+
+
+def _stop(listener: Listener, thread: threading.Thread) -> None:
+    listener.shutdown()
+    thread.join()
+    listener.server_close()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Starts listeners; afterwards no connection may still be served."""
+    with ExitStack() as stack:
+        yield Nodes(tmp_path, stack)
+
+    assert eventually(lambda: not serving_threads()), serving_threads()
+
+
+@pytest.fixture
+def node(nodes: Nodes) -> Running:
+    """A listener with ordinary limits that accepts every calling AE title."""
+    return nodes.start()
