@@ -17,7 +17,7 @@ from pacsnode.config import Config
 from pacsnode.errors import IndexFailure, NodeRunning
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import Uid
+from pacsnode.model import Peer, Probe, Uid
 from pacsnode.storage.filesystem import FilesystemStore
 from pacsnode.storage.store import Store
 
@@ -104,6 +104,13 @@ def storage_classes(config: Config) -> frozenset[Uid]:
     from pacsnode.dimse import contexts  # takes half a second, which the other offline commands need not wait for
 
     return contexts.storage_classes(config.storage.private_sop_classes)
+
+
+def probe(config: Config, peer: Peer) -> Probe:
+    """Associate with a peer and echo. Raises PeerFailure."""
+    from pacsnode.dimse import peers  # see storage_classes
+
+    return peers.probe(peer, calling_ae=config.node.ae_title, limits=config.limits)
 
 
 def upgrade(config: Config) -> list[str]:

@@ -183,6 +183,16 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What a test of a peer found: times in milliseconds, transfer syntaxes that it accepts by SOP class."""
+
+    associate_ms: float
+    echo_ms: tuple[float, ...]
+    accepted: Mapping[Uid, list[Uid]]
+    refused: list[Uid]
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """What the index holds; versions that were superseded are not counted."""
 

@@ -1,1 +1,1 @@
-"""DIMSE over associations, with pynetdicom's codecs and tables under our own loop. Only this room imports pynetdicom."""
+"""DIMSE over associations: pynetdicom's codecs and tables under our own loop. The only room that imports pynetdicom."""

@@ -25,9 +25,9 @@ class Access:
             return negotiation.BAD_PROTOCOL_VERSION
         if request.application_context != negotiation.APPLICATION_CONTEXT:
             return negotiation.BAD_APPLICATION_CONTEXT
-        if not self._any_called_ae and request.called_ae not in self._titles:
+        if not _is_title(request.called_ae) or not (self._any_called_ae or request.called_ae in self._titles):
             return negotiation.CALLED_AE_UNKNOWN
-        if not accepts_unknown and request.calling_ae not in self._peers:
+        if not _is_title(request.calling_ae) or not (accepts_unknown or request.calling_ae in self._peers):
             return negotiation.CALLING_AE_UNKNOWN
         return None
 
@@ -43,3 +43,8 @@ class Access:
         if peer is None:
             raise UnknownDestination("move destination is not among the configured peers")
         return peer
+
+
+def _is_title(text: str) -> bool:
+    """PS3.5 6.2, VR AE."""
+    return bool(text) and text.isascii() and text.isprintable() and "\\" not in text

@@ -43,8 +43,9 @@ class Admission:
             self._connections -= 1
             self._changed.notify_all()
 
-    def refuse(self, calling_ae: str) -> Rejection | None:
-        """Why there is no room for another association of this peer, or None."""
+    def admit(self, association: Association) -> Rejection | None:
+        """Count an association, or tell why there is no room for it."""
+        calling_ae = association.titles.calling_ae
         with self._changed:
             if self._is_draining:
                 return negotiation.CONGESTION
@@ -52,13 +53,9 @@ class Admission:
                 return negotiation.TOO_MANY
             if self._per_peer[calling_ae] >= self._limits.associations_per_peer:
                 return negotiation.TOO_MANY
-            return None
-
-    def add(self, association: Association) -> None:
-        """Count an association."""
-        with self._changed:
             self._associations.add(association)
-            self._per_peer[association.titles.calling_ae] += 1
+            self._per_peer[calling_ae] += 1
+            return None
 
     def remove(self, association: Association) -> None:
         """The association is over."""

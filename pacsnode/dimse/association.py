@@ -6,6 +6,7 @@ C-CANCEL may come at any time.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,14 +41,16 @@ class Transport:
         self._timed_pdu = -1
         self._pdu_deadline = 0.0
 
-    def next_event(self, patience_seconds: float) -> Fragment | ControlPdu:
-        """Block for the next event. A PDU must begin within the patience, and arrive within its own deadline.
+    def next_event(self, patience_seconds: float, *, whole_by: float = math.inf) -> Fragment | ControlPdu:
+        """Block for the next event. A PDU must begin within the patience, and arrive within its own deadline and by
+        ``whole_by`` (``time.monotonic`` seconds).
 
         Raises PeerFailure (also when the peer closes) and ProtocolViolation.
         """
         splitter = self._splitter
         while (event := splitter.next_event()) is None:
-            count = self.connection.receive_into(splitter.space(), self._deadline(patience_seconds))
+            deadline = min(self._deadline(patience_seconds), whole_by)
+            count = self.connection.receive_into(splitter.space(), deadline)
             if not count:
                 raise PeerFailure("connection closed by the peer")
             splitter.received(count)
@@ -294,7 +297,8 @@ def serve_operations(association: Association, services: Mapping[int, Service]) 
             raise ProtocolViolation(
                 f"command field {request.command_field:04X}H not expected", reason=AbortReason.UNEXPECTED_PARAMETER
             )
+        message_id = request.message_id  # a request without one cannot be answered
         service.serve(association, request)
         request.drain()
-        association.forget_cancel(request.message_id)
+        association.forget_cancel(message_id)
         association.served += 1

@@ -9,7 +9,7 @@ from pydicom._uid_dict import UID_dictionary
 from pynetdicom import sop_class
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext as Proposed
-from pynetdicom.presentation import build_context, negotiate_as_acceptor, negotiate_as_requestor
+from pynetdicom.presentation import build_context, negotiate_as_acceptor
 
 from pacsnode.dicom import syntax
 from pacsnode.dicom.identifier import Root
@@ -32,6 +32,11 @@ QUERY_RETRIEVE: Mapping[str, tuple[CommandField, Root]] = {
     "1.2.840.10008.5.1.4.1.2.3.3": (CommandField.C_GET_RQ, Root.PATIENT_STUDY_ONLY),
 }
 """Which service and which information model an abstract syntax of Query/Retrieve stands for (PS3.4 C.6)."""
+
+def is_storage(abstract_syntax: str) -> bool:
+    """Can a C-STORE come on this (accepted) abstract syntax?"""
+    return abstract_syntax != VERIFICATION and abstract_syntax not in QUERY_RETRIEVE
+
 
 # Explicit before implicit, because it keeps the VRs of private elements; then the rest in the dictionary's order.
 _PREFERRED = (
@@ -96,12 +101,19 @@ def accept(
     return results, role_items, _accepted(results)
 
 
-def settle(
-    proposed: Sequence[Proposed], answered: Sequence[Proposed], roles: Mapping[str, tuple[bool, bool]]
-) -> dict[int, PresentationContext]:
-    """The contexts that the acceptor granted us as requestor."""
-    results = negotiate_as_requestor(list(proposed), list(answered), dict(roles))  # type: ignore[arg-type]
-    return _accepted(results)
+def settle(proposed: Iterable[Proposed], granted: Mapping[int, str]) -> dict[int, PresentationContext]:
+    """The contexts that the acceptor granted us as requestor, in a transfer syntax that we proposed."""
+    return {
+        context.context_id: PresentationContext(
+            context.context_id,
+            Uid(str(context.abstract_syntax)),
+            Uid(granted[context.context_id]),
+            as_scu=True,
+            as_scp=False,
+        )
+        for context in proposed
+        if context.context_id is not None and granted.get(context.context_id) in context.transfer_syntax
+    }
 
 
 def propose(pairs: Iterable[tuple[Uid, Uid]]) -> list[Proposed]:

@@ -1,7 +1,12 @@
-"""Association PDUs ⇄ what we want to know of them, with pynetdicom's codec (PS3.8 9.3.2-9.3.4, PS3.7 Annex D)."""
+"""Association PDUs ⇄ what we want to know of them (PS3.8 9.3.2-9.3.4, PS3.7 Annex D).
+
+Read with our own eyes: pynetdicom's decoders fail on items they do not know and on padding that devices send.
+What we send is written by pynetdicom's codec.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +18,6 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext as Proposed
 
@@ -21,27 +25,32 @@ from pacsnode.dicom import part10
 from pacsnode.dimse import contexts
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.errors import PeerFailure, ProtocolViolation
+from pacsnode.wire.items import ItemType, items
 from pacsnode.wire.pdu import AbortReason
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _PROTOCOL_VERSION = struct.Struct(">6xH")
-# What pynetdicom's decoders raise for bytes that are not what they should be.
+_TITLES = slice(10, 42)  # called and calling AE title, 16 bytes each
+_ITEMS = slice(74, None)
+_UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
+_NO_UID = "0.0"  # stands for what is no UID: nobody supports it
+# What decoders raise for bytes that are not what they should be.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An A-ASSOCIATE-RQ. AE titles without padding."""
+    """An A-ASSOCIATE-RQ. AE titles without padding, and ``titles`` as they were sent."""
 
     called_ae: str
     calling_ae: str
+    titles: bytes
     application_context: str
     speaks_version_1: bool
     maximum_length: int
     proposed: Sequence[Proposed]
     roles: Mapping[str, tuple[bool, bool]]
     asks_for_window: bool
-    primitive: A_ASSOCIATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +82,19 @@ TOO_MANY = Rejection(2, 3, 2, "local limit exceeded")
 def read_request(data: bytes) -> Request:
     """Decode an A-ASSOCIATE-RQ PDU. Raises ProtocolViolation."""
     try:
-        pdu = A_ASSOCIATE_RQ()
-        pdu.decode(data)
-        primitive = pdu.to_primitive()
-        roles = {
-            str(item.sop_class_uid): (bool(item.scu_role), bool(item.scp_role))
-            for item in primitive.user_information
-            if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
-        }
+        titles = data[_TITLES]
+        top = list(items(data[_ITEMS]))
+        user = [sub for kind, content in top if kind == ItemType.USER_INFORMATION for sub in items(content)]
         return Request(
-            called_ae=_title(primitive.called_ae_title),
-            calling_ae=_title(primitive.calling_ae_title),
-            application_context=str(primitive.application_context_name),
+            called_ae=_title(titles[:16]),
+            calling_ae=_title(titles[16:]),
+            titles=titles,
+            application_context=next((_uid(raw) for kind, raw in top if kind == ItemType.APPLICATION_CONTEXT), ""),
             speaks_version_1=bool(_PROTOCOL_VERSION.unpack_from(data)[0] & 1),
-            maximum_length=primitive.maximum_length_received or 0,
-            proposed=[context for context in primitive.presentation_context_definition_list if context.transfer_syntax],
-            roles=roles,
-            asks_for_window=any(
-                isinstance(item, AsynchronousOperationsWindowNegotiation) for item in primitive.user_information
-            ),
-            primitive=primitive,
+            maximum_length=_maximum_length(user),
+            proposed=[_proposed(content) for kind, content in top if kind == ItemType.PROPOSED_CONTEXT],
+            roles=dict(_role(raw) for kind, raw in user if kind == ItemType.ROLE_SELECTION),
+            asks_for_window=any(kind == ItemType.ASYNCHRONOUS_WINDOW for kind, _ in user),
         )
     except _UNREADABLE as error:
         raise ProtocolViolation("A-ASSOCIATE-RQ cannot be read", reason=AbortReason.INVALID_PARAMETER) from error
@@ -103,8 +105,7 @@ def answer(request: Request, ours: Mapping[str, Proposed], maximum_length: int) 
     results, role_items, accepted = contexts.accept(request.proposed, ours, request.roles)
     primitive = A_ASSOCIATE()
     primitive.application_context_name = APPLICATION_CONTEXT
-    primitive.calling_ae_title = request.primitive.calling_ae_title
-    primitive.called_ae_title = request.primitive.called_ae_title
+    primitive.calling_ae_title = primitive.called_ae_title = "-"
     primitive.result = 0x00
     primitive.result_source = 0x01
     primitive.presentation_context_definition_results_list = results
@@ -116,7 +117,9 @@ def answer(request: Request, ours: Mapping[str, Proposed], maximum_length: int) 
         primitive.user_information.append(window)
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
-    return Answer(accepted, request.maximum_length), pdu.encode()
+    encoded = bytearray(pdu.encode())
+    encoded[_TITLES] = request.titles  # PS3.8 9.3.3: as received
+    return Answer(accepted, request.maximum_length), bytes(encoded)
 
 
 def request(*, calling_ae: str, called_ae: str, proposed: Sequence[Proposed], maximum_length: int) -> bytes:
@@ -135,11 +138,10 @@ def request(*, calling_ae: str, called_ae: str, proposed: Sequence[Proposed], ma
 def read_answer(data: bytes, proposed: Sequence[Proposed]) -> Answer:
     """Decode an A-ASSOCIATE-AC PDU. Raises ProtocolViolation."""
     try:
-        pdu = A_ASSOCIATE_AC()
-        pdu.decode(data)
-        primitive = pdu.to_primitive()
-        granted = contexts.settle(proposed, primitive.presentation_context_definition_results_list, {})
-        return Answer(granted, primitive.maximum_length_received or 0)
+        top = list(items(data[_ITEMS]))
+        user = [sub for kind, content in top if kind == ItemType.USER_INFORMATION for sub in items(content)]
+        granted = dict(_granted(content) for kind, content in top if kind == ItemType.ANSWERED_CONTEXT)
+        return Answer(contexts.settle(proposed, granted), _maximum_length(user))
     except _UNREADABLE as error:
         raise ProtocolViolation("A-ASSOCIATE-AC cannot be read", reason=AbortReason.INVALID_PARAMETER) from error
 
@@ -166,6 +168,38 @@ def _about_us(
     return maximum, implementation, version
 
 
-def _title(value: str | bytes | None) -> str:
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value or ""
-    return text.strip("\0 ")
+def _proposed(content: bytes) -> Proposed:
+    """A presentation context item (PS3.8 9.3.2.2)."""
+    subitems = list(items(content[4:]))
+    context = Proposed()
+    context.context_id = content[0]
+    context.abstract_syntax = next(_uid(raw) for kind, raw in subitems if kind == ItemType.ABSTRACT_SYNTAX)
+    context.transfer_syntax = [_uid(raw) for kind, raw in subitems if kind == ItemType.TRANSFER_SYNTAX] or [_NO_UID]
+    return context
+
+
+def _granted(content: bytes) -> tuple[int, str]:
+    """A result item (PS3.8 9.3.3.2): context id and transfer syntax, "" when it was not accepted."""
+    syntaxes = [_uid(raw) for kind, raw in items(content[4:]) if kind == ItemType.TRANSFER_SYNTAX]
+    return content[0], syntaxes[0] if content[2] == contexts.ACCEPTED else ""
+
+
+def _role(raw: bytes) -> tuple[str, tuple[bool, bool]]:
+    """An SCP/SCU role selection sub-item (PS3.7 D.3.3.4.1): SOP class, (SCU, SCP)."""
+    end = 2 + int.from_bytes(raw[:2], "big")
+    return _uid(raw[2:end]), (raw[end] == 1, raw[end + 1] == 1)
+
+
+def _maximum_length(user: Sequence[tuple[int, bytes]]) -> int:
+    """PS3.8 D.1; without the sub-item there is no limit."""
+    return next((int.from_bytes(raw, "big") for kind, raw in user if kind == ItemType.MAXIMUM_LENGTH), 0)
+
+
+def _uid(raw: bytes) -> str:
+    text = raw.decode("ascii", "replace").strip("\0 ")
+    return text if _UID.match(text) else _NO_UID
+
+
+def _title(raw: bytes) -> str:
+    """An AE title; what follows a NUL is not part of it."""
+    return raw.partition(b"\0")[0].decode("latin-1").strip(" ")

@@ -6,14 +6,13 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from pacsnode.config import Limits
 from pacsnode.dimse import contexts, negotiation
 from pacsnode.dimse.association import Association, Titles, Transport
 from pacsnode.dimse.connection import Connection
 from pacsnode.errors import PeerFailure, ProtocolViolation
-from pacsnode.model import Peer, Uid
+from pacsnode.model import Peer, Probe, Uid
 from pacsnode.wire.command import CommandField, Element
 from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
 
@@ -39,16 +38,6 @@ def associate(
         association.release()
     except (PeerFailure, ProtocolViolation):
         association.close()  # what was to be done is done; how the peer says goodbye changes nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What a test of a peer found. Times in milliseconds; transfer syntaxes by SOP class UID."""
-
-    connect_ms: float
-    echo_ms: tuple[float, ...]
-    accepted: dict[Uid, list[Uid]]
-    refused: list[Uid]
 
 
 def probe(peer: Peer, *, calling_ae: str, limits: Limits, echoes: int = 3) -> Probe:

@@ -143,11 +143,12 @@ class _Handler(RequestHandler):
         """The outermost loop of an association: whatever happens, the connection ends and the node goes on."""
         address = str(self.client_address[0])
         is_counted = True
+        whole_by = time.monotonic() + self.server.entity.limits.association_deadline
         connection = Connection(self.request, address, self.server.entity.limits.response)
         try:
             if self.server.tls is not None:
                 connection = self._secure(address, self.server.tls)
-            association = self._associate(Transport(connection, self.server.entity.limits))
+            association = self._associate(Transport(connection, self.server.entity.limits), whole_by)
             self.server.entity.admission.leave()
             is_counted = False
             if association is not None:
@@ -177,21 +178,23 @@ class _Handler(RequestHandler):
             raise PeerFailure(f"TLS handshake failed: {error}") from error
         return Connection(secured, address, limits.response)
 
-    def _associate(self, transport: Transport) -> Association | None:
+    def _associate(self, transport: Transport, whole_by: float) -> Association | None:
         """Read the A-ASSOCIATE-RQ and answer it; None when it was rejected. Raises PeerFailure, ProtocolViolation."""
         entity = self.server.entity
-        event = transport.next_event(entity.limits.association_deadline)
+        event = transport.next_event(entity.limits.association_deadline, whole_by=whole_by)
         if not isinstance(event, ControlPdu) or event.type != PduType.ASSOCIATE_RQ:
             raise ProtocolViolation("expected an A-ASSOCIATE-RQ", reason=AbortReason.UNEXPECTED_PDU)
         request = negotiation.read_request(event.data)
         rejection = entity.access.refuse(request, accepts_unknown=self.server.accepts_unknown)
-        rejection = rejection or entity.admission.refuse(request.calling_ae)
         if rejection is not None:
             _reject(transport.connection, request, rejection)
             return None
         answer, encoded = negotiation.answer(request, self.server.supported, entity.limits.pdu)
         association = Association(transport, Titles(request.calling_ae, request.called_ae), answer)
-        entity.admission.add(association)
+        rejection = entity.admission.admit(association)
+        if rejection is not None:
+            _reject(transport.connection, request, rejection)
+            return None
         try:
             transport.connection.send([encoded])
         except PeerFailure:

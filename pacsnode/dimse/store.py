@@ -8,7 +8,7 @@ import time
 
 from pacsnode import log
 from pacsnode.archive import Archive, Ingest
-from pacsnode.dimse import status
+from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.errors import BadDataset, PacsNodeError, PeerFailure, ProtocolViolation, UidMismatch
@@ -30,7 +30,7 @@ class StoreService:
         began = time.perf_counter()
         class_uid = request.command.text(Element.AFFECTED_SOP_CLASS_UID)
         instance_uid = request.command.text(Element.AFFECTED_SOP_INSTANCE_UID)
-        if class_uid != request.context.abstract_syntax:
+        if class_uid != request.context.abstract_syntax or not contexts.is_storage(class_uid):
             request.drain()
             association.respond(request, status.SOP_CLASS_NOT_SUPPORTED, _instance(request))
             log.event("refused", level=logging.WARNING, uid=instance_uid, peer=association.titles.calling_ae,

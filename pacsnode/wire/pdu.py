@@ -220,9 +220,12 @@ def p_data_header(context_id: int, size: int, *, is_command: bool, is_last: bool
 
 
 def largest_value(peer_maximum_bytes: int, own_maximum_bytes: int) -> int:
-    """Bytes of data that fit one P-DATA PDU. The peer's Maximum Length of 0 means no limit (PS3.8 D.1)."""
+    """Bytes of data that fit one P-DATA PDU. The peer's Maximum Length of 0 means no limit (PS3.8 D.1).
+
+    Always even: there are receivers (DCMTK) that refuse fragments of odd length.
+    """
     maximum = min(peer_maximum_bytes or own_maximum_bytes, own_maximum_bytes)
-    return max(maximum - _PDV_HEADER_BYTES, 1)
+    return max(maximum - _PDV_HEADER_BYTES, 2) & ~1
 
 
 def associate_rj(result: int, source: int, reason: int) -> bytes:

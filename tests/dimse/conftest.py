@@ -17,6 +17,7 @@ from pacsnode.config import Limits
 from pacsnode.dimse import contexts, server
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
+from pacsnode.dimse.association import Service
 from pacsnode.dimse.echo import EchoService
 from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
@@ -112,7 +113,7 @@ class Nodes:
         self._stack.callback(index.close)
         archive = Archive(store or MemoryStore(), index, lambda: _MOMENT)
         access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
-        services = {
+        services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
             CommandField.C_STORE_RQ: StoreService(archive, access),
             CommandField.C_FIND_RQ: FindService(index, access, AE_TITLE),

@@ -305,9 +305,7 @@ class RawPeer:
         self.send_data_set(context_id, data, piece=piece)
         return self.read_message()
 
-    def start_query(
-        self, context_id: int, command: int, sop_class: str, keys: bytes, **more: int | str
-    ) -> int:
+    def start_query(self, context_id: int, command: int, sop_class: str, keys: bytes, **more: int | str) -> int:
         """A C-FIND, C-MOVE or C-GET request; ``more``: priority, destination. Its message ID."""
         message_id = self.next_id()
         fields: dict[int, int | str | bytes] = {

@@ -38,6 +38,16 @@ def rejection(port: int, request: bytes) -> tuple[int, int, int]:
     return caught.value.triple
 
 
+def accepts(port: int) -> bool:
+    """Does an association come about?"""
+    with RawPeer(port) as peer:
+        try:
+            peer.associate()
+        except Rejected:
+            return False
+    return True
+
+
 @pytest.mark.parametrize(
     ("request_pdu", "triple"),
     [
@@ -96,7 +106,7 @@ def test_draining_asks_to_come_again(nodes: Nodes) -> None:
     with node.connect() as working:
         drain = threading.Thread(target=node.admission.drain, args=(10.0,))
         drain.start()
-        assert eventually(lambda: node.admission.refuse("TESTER") is not None)
+        assert eventually(lambda: not accepts(node.port))
         triple = rejection(node.port, associate_rq(ECHO))
         status = working.echo()
         working.release()
@@ -209,18 +219,24 @@ def test_padded_uids(node: Running, padding: bytes) -> None:
         (b"PACSNODE".ljust(16, b"\0"), b"TESTER".ljust(16, b"\0")),
         (b"  PACSNODE", b"  TESTER"),
         (b"PACSNODE\0 \0", b"TESTER\0 x"),
-        (b"ALIAS", b"\xc4\xd6\xdc"),
-        (b"PACSNODE", b"BACK\\SLASH"),
-        (b"PACSNODE", b" " * 16),
+        (b"ALIAS", b"with blank"),
+        (b"PACSNODE", b"SIXTEEN_BYTES_AE"),
     ],
 )
 def test_ae_titles_as_devices_send_them(node: Running, called: bytes, calling: bytes) -> None:
-    """NULs, leading blanks and what is no AE title at all; the answer repeats them as they came (PS3.8 9.3.3)."""
+    """NULs, also with rubbish behind them, and leading blanks; the answer repeats them as they came (PS3.8 9.3.3)."""
     with RawPeer(node.port) as peer:
         accepted = peer.associate(request=associate_rq(ECHO, called=called, calling=calling))
         status = peer.echo()
 
     assert (called.ljust(16) + calling.ljust(16), 0) == (accepted.titles, status)
+
+
+@pytest.mark.parametrize("calling", [b"\xc4\xd6\xdc", b"BACK\\SLASH", b" " * 16, b"\0", b"TWO\nLINES"])
+def test_what_is_no_ae_title_is_not_recognized(node: Running, calling: bytes) -> None:
+    """Even where every calling AE title is welcome it has to be one (PS3.5 6.2)."""
+    assert (1, 1, 3) == rejection(node.port, associate_rq(ECHO, calling=calling))
+    assert (1, 1, 7) == rejection(node.port, associate_rq(ECHO, called=calling))
 
 
 @pytest.mark.parametrize(

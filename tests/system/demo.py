@@ -1,7 +1,6 @@
-"""``make demo``: a node in a scratch folder, real studies in with storescu, asked for with findscu, back with getscu and
-movescu, and the SHA-256 of every data set compared on the way.
+"""``make demo``: real studies go in with storescu, are asked for with findscu, and come back with getscu and movescu.
 
-Exit code 0 only if everything held.
+The SHA-256 of every data set is compared with what was sent. Exit code 0 only if everything held.
 """
 
 from __future__ import annotations

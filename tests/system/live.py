@@ -19,7 +19,7 @@ class LiveNode:
     """``pacsnode serve`` on a free loopback port; stopped at the end of the ``with`` block."""
 
     def __init__(self, folder: Path, tables: str = "") -> None:
-        """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\"". """
+        """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\""."""
         self.folder = folder
         self.config = folder / "pacsnode.toml"
         self.lines: list[str] = []

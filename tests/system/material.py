@@ -106,3 +106,16 @@ def instance(index: int, *, number: int = 1, rows: int = 128) -> Dataset:
     data_set.file_meta.MediaStorageSOPClassUID = data_set.SOPClassUID
     data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
     return data_set
+
+
+def association_request(called: str, *, abstract_syntax: str = "1.2.840.10008.1.1") -> bytes:
+    """The bytes of a plain A-ASSOCIATE-RQ with one context, implicit VR little endian."""
+
+    def item(kind: int, content: bytes) -> bytes:
+        return bytes([kind, 0]) + len(content).to_bytes(2, "big") + content
+
+    context = item(0x30, abstract_syntax.encode()) + item(0x40, b"1.2.840.10008.1.2")
+    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"2.25.1")
+    body = b"\0\1\0\0" + called.ljust(16).encode() + b"IDLE".ljust(16) + bytes(32)
+    body += item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\1\0\0\0" + context) + item(0x50, user)
+    return b"\1\0" + len(body).to_bytes(4, "big") + body

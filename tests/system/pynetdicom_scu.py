@@ -11,16 +11,12 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import (
-    PatientRootQueryRetrieveInformationModelGet,  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,  # type: ignore[attr-defined]
-    Verification,  # type: ignore[attr-defined]
-)
 
 from tests.system.material import Sample
 
-GET = PatientRootQueryRetrieveInformationModelGet
-FIND = StudyRootQueryRetrieveInformationModelFind
+VERIFICATION = "1.2.840.10008.1.1"
+GET = "1.2.840.10008.5.1.4.1.2.1.3"  # Patient Root
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root
 
 
 class Received:
@@ -41,7 +37,7 @@ def associated(
 ) -> Iterator[Association]:
     """An association that may store and get the (SOP class, transfer syntax) pairs, find and echo."""
     entity = AE(calling)
-    entity.add_requested_context(Verification)
+    entity.add_requested_context(VERIFICATION)
     entity.add_requested_context(GET)
     entity.add_requested_context(FIND)
     pairs = sorted(set(pairs))

@@ -173,3 +173,13 @@ def test_status_of_the_running_node(ward: Ward) -> None:
     assert (STUDIES * IMAGES, STUDIES, []) == (status["instances"], status["studies"], status["degraded"])
     assert status["running"]
     assert status["stored_bytes"] > 0
+
+
+def test_a_peer_can_be_tested(ward: Ward) -> None:
+    """``pacsnode peer test`` associates, echoes and tells what the peer accepts; an unreachable one is one line."""
+    answer = json.loads(ward.node.run("peer", "test", "RECEIVER", "--json"))
+
+    assert 3 == len(answer["echo_ms"])
+    assert "1.2.840.10008.5.1.4.1.1.4" in answer["accepted"]
+    ward.node.run("peer", "test", "DEAD", expect=1)
+    ward.node.run("peer", "test", "NOBODY", expect=2)

@@ -162,9 +162,9 @@ def test_small_pdus_have_the_standard_s_bytes() -> None:
     assert bytes.fromhex("07 00 00000004 0000 02 06") == pdu.abort(2, 6)
 
 
-@pytest.mark.parametrize(("peer", "expected"), [(0, 994), (500, 494), (10_000, 994), (3, 1)])
+@pytest.mark.parametrize(("peer", "expected"), [(0, 994), (500, 494), (501, 494), (10_000, 994), (3, 2)])
 def test_largest_value_honours_both_sides(peer: int, expected: int) -> None:
-    """The peer's Maximum Length limits what we send; 0 leaves it to us (PS3.8 D.1)."""
+    """The peer's Maximum Length limits what we send, in even pieces; 0 leaves it to us (PS3.8 D.1)."""
     assert expected == pdu.largest_value(peer, 1000)
 
 
