@@ -38,12 +38,12 @@ def is_new(config: Config) -> bool:
     """Was nothing ever stored in the data folder? Creates nothing."""
     if index_path(config).exists():
         return False
-    return not (config.node.data / "objects").exists() or _has_no_objects(open_store(config))
+    return not (config.node.data / "objects").exists() or _has_no_objects(open_store(config, read_only=True))
 
 
-def open_store(config: Config) -> FilesystemStore:
-    """The store of this node; reading needs no lock. Creates its folders. Raises StoreError."""
-    return FilesystemStore(config.node.data, min_free_bytes=config.storage.min_free)
+def open_store(config: Config, *, read_only: bool) -> FilesystemStore:
+    """The store of this node. Reading needs no lock; otherwise its folders are created. Raises StoreError."""
+    return FilesystemStore(config.node.data, min_free_bytes=config.storage.min_free, read_only=read_only)
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
             _finish_swap(path)
         elif is_new(config):
             raise IndexFailure(f"nothing was ever stored in {config.node.data}; is this the right configuration?")
-        store = open_store(config)
+        store = open_store(config, read_only=read_only)
         if not read_only:
             store.sweep()
         if not path.exists() and not _has_no_objects(store):
@@ -133,7 +133,7 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
         for leftover in (building, _beside(building, "-wal"), _beside(building, "-shm")):
             leftover.unlink(missing_ok=True)
         with contextlib.closing(SqliteIndex(building, duplicates=config.storage.duplicates)) as index:
-            store = open_store(config)
+            store = open_store(config, read_only=False)
             yield from Archive(store, index, system_clock).rebuild(store.keys())
         if _beside(building, "-wal").exists():
             raise IndexFailure(f"{building} could not be closed; look for what has it open, and run this again")

@@ -38,8 +38,12 @@ class FilesystemStore:
         staging_bytes: int = STAGING_BYTES,
         fs: FileSystem | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        read_only: bool = False,
     ) -> None:
-        """Create the folders where they are missing. Raises StoreError where nothing can be stored there."""
+        """Create the folders where they are missing. Raises StoreError where nothing can be stored there.
+
+        With ``read_only`` nothing is created or tried: right for whoever may read the folder and no more.
+        """
         self._fs = fs or FileSystem()
         self._objects, spool_folder = root.absolute() / "objects", root.absolute() / "spool"
         self._syncs = Syncs(self._fs)
@@ -52,6 +56,8 @@ class FilesystemStore:
             buffers=Buffers(staging_bytes),
             room=self._room,
         )
+        if read_only:
+            return
         try:
             make_path(self._objects, self._fs, self._syncs)
             make_path(spool_folder, self._fs, self._syncs)

@@ -345,3 +345,11 @@ def test_first_uploads_of_a_shard_at_the_same_time(tmp_path: Path) -> None:
     assert len(made) == len(set(made))
     first_link = [call.name for call in fs.calls].index("link", fs.calls.index(Call("make_directory", made[-1])))
     assert Call("sync_directory", made[-1].parent) in fs.calls[:first_link]
+
+
+def test_a_store_for_reading_creates_nothing(tmp_path: Path) -> None:
+    """Whoever may only read the folder can open it; where nothing was ever stored there is nothing."""
+    store = FilesystemStore(tmp_path, read_only=True)
+
+    assert [] == list(store.keys())
+    assert [] == list(tmp_path.iterdir())
