@@ -53,7 +53,7 @@ def test_new_until_something_is_stored(config: Config) -> None:
     """A data folder is new until an archive was opened in it; looking creates nothing."""
     was_new = app.is_new(config)
     assert not config.node.data.exists()
-    app.open_store(config)
+    app.open_store(config, read_only=False)
     has_folders = app.is_new(config)
     store(config, "2.25.1")
 

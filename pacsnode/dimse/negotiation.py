@@ -82,6 +82,8 @@ TOO_MANY = Rejection(2, 3, 2, "local limit exceeded")
 def read_request(data: bytes) -> Request:
     """Decode an A-ASSOCIATE-RQ PDU. Raises ProtocolViolation."""
     try:
+        if len(data) < _ITEMS.start:
+            raise ValueError("fixed fields are incomplete")
         titles = data[_TITLES]
         top = list(items(data[_ITEMS]))
         user = [sub for kind, content in top if kind == ItemType.USER_INFORMATION for sub in items(content)]
@@ -173,7 +175,9 @@ def _proposed(content: bytes) -> Proposed:
     subitems = list(items(content[4:]))
     context = Proposed()
     context.context_id = content[0]
-    context.abstract_syntax = next(_uid(raw) for kind, raw in subitems if kind == ItemType.ABSTRACT_SYNTAX)
+    context.abstract_syntax = next(
+        (_uid(raw) for kind, raw in subitems if kind == ItemType.ABSTRACT_SYNTAX), _NO_UID
+    )
     context.transfer_syntax = [_uid(raw) for kind, raw in subitems if kind == ItemType.TRANSFER_SYNTAX] or [_NO_UID]
     return context
 

@@ -182,6 +182,8 @@ class _Handler(RequestHandler):
         """Read the A-ASSOCIATE-RQ and answer it; None when it was rejected. Raises PeerFailure, ProtocolViolation."""
         entity = self.server.entity
         event = transport.next_event(entity.limits.association_deadline, whole_by=whole_by)
+        if isinstance(event, ControlPdu) and event.type == PduType.ABORT:
+            raise PeerFailure("aborted by the peer")
         if not isinstance(event, ControlPdu) or event.type != PduType.ASSOCIATE_RQ:
             raise ProtocolViolation("expected an A-ASSOCIATE-RQ", reason=AbortReason.UNEXPECTED_PDU)
         request = negotiation.read_request(event.data)

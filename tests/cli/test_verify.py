@@ -21,7 +21,7 @@ def key_of(folder: Folder, path: Path) -> str:
 
 def store_without_row(folder: Folder, received_at: datetime) -> Key:
     arrival = Arrival(Uid(CT), Uid("2.25.77"), Uid("1.2.840.10008.1.2.1"), "CT01", "PACSNODE", received_at)
-    upload = app.open_store(folder.config, read_only=False).begin(arrival, read_only=False)
+    upload = app.open_store(folder.config, read_only=False).begin(arrival)
     upload.write(data_set("2.25.77"))
     return upload.commit(layout.new_key(received_at, bytes(layout.RANDOM_BYTES))).key
 

@@ -200,6 +200,17 @@ def test_unknown_sub_items_of_a_context_are_skipped(node: Running) -> None:
     assert {1: (0, IMPLICIT), 5: (0, IMPLICIT)} == accepted.results
 
 
+def test_contexts_without_what_they_need(node: Running) -> None:
+    """A context that names no syntaxes, or what is no UID, is not accepted; the others are not harmed."""
+    empty = item(0x20, b"\x05\0\0\0")
+    no_transfer_syntax = item(0x20, b"\x07\0\0\0" + item(0x30, VERIFICATION.encode()))
+    no_uid = item(0x20, b"\x09\0\0\0" + item(0x30, b"two\nlines") + item(0x40, b"\xff"))
+    with RawPeer(node.port) as peer:
+        results = peer.associate(request=associate_rq(ECHO, items=empty + no_transfer_syntax + no_uid)).results
+
+    assert [0, 3, 4, 3] == [results[number][0] for number in (1, 5, 7, 9)]
+
+
 @pytest.mark.parametrize("padding", [b"\0", b" ", b"\0\0"])
 def test_padded_uids(node: Running, padding: bytes) -> None:
     """UIDs of items carry no padding by the standard, but from some devices they do."""

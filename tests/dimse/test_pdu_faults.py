@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import struct
 import threading
 
@@ -66,10 +67,9 @@ BEFORE_ASSOCIATION = {
     "long abort": (pdu(ABORT, bytes(5)), INVALID),
     "4 GiB request": (pdu(ASSOCIATE_RQ, b"", length=0xFFFFFFFF), INVALID),
     "empty request": (pdu(ASSOCIATE_RQ, b""), INVALID),
-    "request without its end": (associate_rq(OFFERS)[:6] + bytes(68), INVALID),
+    "short request": (pdu(ASSOCIATE_RQ, associate_rq(OFFERS)[6:70]), INVALID),
     "item beyond the end": (pdu(ASSOCIATE_RQ, associate_rq(OFFERS)[6:-2]), INVALID),
     "even context id": (associate_rq((Offer(2, VERIFICATION),)), INVALID),
-    "context without syntaxes": (associate_rq((), items=item(0x20, b"\1\0\0\0")), INVALID),
     "empty context": (associate_rq((), items=item(0x20, b"")), INVALID),
     "short role selection": (associate_rq(OFFERS, user_items=item(0x54, b"\0\x09x")), INVALID),
 }
@@ -78,8 +78,6 @@ BEFORE_ASSOCIATION = {
 @pytest.mark.parametrize(("sent", "reason"), BEFORE_ASSOCIATION.values(), ids=BEFORE_ASSOCIATION.keys())
 def test_faults_before_the_association(node: Running, sent: bytes, reason: int) -> None:
     """Whatever comes instead of an A-ASSOCIATE-RQ is answered by an A-ABORT of the service provider, then the end."""
-    if sent == BEFORE_ASSOCIATION["request without its end"][0]:
-        sent = pdu(ASSOCIATE_RQ, bytes(50))
     with RawPeer(node.port) as peer:
         peer.send(sent)
         answer = abort_of(peer)
@@ -92,10 +90,8 @@ def test_abort_before_the_association_just_ends_it(node: Running) -> None:
     """An A-ABORT is never answered."""
     with RawPeer(node.port) as peer:
         peer.send(pdu(ABORT, bytes(4)))
-        kinds = peer.read_pdu() if False else None
         peer.read_end()
 
-    assert kinds is None
     assert node.echoes()
 
 
@@ -244,6 +240,13 @@ def test_connection_lost_without_release(node: Running, how: str) -> None:
     assert eventually(lambda: node.admission.associations == 0)
 
 
+@pytest.fixture
+def unlogged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without log records, which pytest would keep."""
+    monkeypatch.setattr(logging.getLogger("pacsnode"), "disabled", True)
+
+
+@pytest.mark.usefixtures("unlogged")
 def test_port_checks_leave_nothing(node: Running) -> None:
     """Connecting and closing, as load balancers do, costs neither a thread nor memory nor a place."""
     objects = []
@@ -259,6 +262,7 @@ def test_port_checks_leave_nothing(node: Running) -> None:
     assert node.echoes()
 
 
+@pytest.mark.usefixtures("unlogged")
 def test_a_hundred_broken_associations_leave_nothing(node: Running) -> None:
     """Neither does a burst of faults, and the next good association does not wait for anything."""
     objects = []
