@@ -29,7 +29,9 @@ format: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# BENCH picks some and says how much, e.g. make bench BENCH=receive,retrieve, or BENCH="flat --flat-instances 1000000".
 bench: $(VENV)/runtime
+	@sh benchmarks/install_peers.sh
 	$(BIN)/python -m benchmarks $(BENCH)
 
 # DCMTK's clients are the peers that the tests and the demo talk to.

@@ -33,6 +33,7 @@ QUERY_RETRIEVE: Mapping[str, tuple[CommandField, Root]] = {
 }
 """Which service and which information model an abstract syntax of Query/Retrieve stands for (PS3.4 C.6)."""
 
+
 def is_storage(abstract_syntax: str) -> bool:
     """Can a C-STORE come on this (accepted) abstract syntax?"""
     return abstract_syntax != VERIFICATION and abstract_syntax not in QUERY_RETRIEVE

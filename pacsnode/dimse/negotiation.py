@@ -175,9 +175,7 @@ def _proposed(content: bytes) -> Proposed:
     subitems = list(items(content[4:]))
     context = Proposed()
     context.context_id = content[0]
-    context.abstract_syntax = next(
-        (_uid(raw) for kind, raw in subitems if kind == ItemType.ABSTRACT_SYNTAX), _NO_UID
-    )
+    context.abstract_syntax = next((_uid(raw) for kind, raw in subitems if kind == ItemType.ABSTRACT_SYNTAX), _NO_UID)
     context.transfer_syntax = [_uid(raw) for kind, raw in subitems if kind == ItemType.TRANSFER_SYNTAX] or [_NO_UID]
     return context
 

@@ -60,7 +60,7 @@ class SubOperations:
         return status.SUBOPERATIONS_INCOMPLETE
 
 
-class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
+class Cancelled(Exception):
     """The peer asked to stop."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from pacsnode.dimse.association import Association
 from pacsnode.dimse.contexts import PresentationContext
@@ -51,10 +52,12 @@ class Sender:
             parts = self._command(context, instance, originator)
             left = stored.size
             while left:
-                count = source.readinto(self._buffer[: min(left, _PIECE_BYTES)])  # type: ignore[attr-defined]
+                count = self._read(source, min(left, _PIECE_BYTES))
+                if not count and left == stored.size:
+                    raise ObjectDamaged(f"{stored.key}: the object cannot be read")
                 if not count:
                     # The peer has half an instance; only the end of the association keeps it from taking it for one.
-                    raise PeerFailure(f"{stored.key}: the object became shorter while it was sent")
+                    raise PeerFailure(f"{stored.key}: the object could not be read on while it was sent")
                 left -= count
                 parts += message.data_set_parts(
                     context.context_id, self._buffer[:count], self._association.largest_value, ends=not left
@@ -63,6 +66,13 @@ class Sender:
                 parts = []
         response = self._association.next_response(self._message_id)
         return response.number(Element.STATUS)
+
+    def _read(self, source: BinaryIO, size: int) -> int:
+        """Bytes read into the buffer; 0 where there are none or the disk fails."""
+        try:
+            return int(source.readinto(self._buffer[:size]))  # type: ignore[attr-defined]
+        except OSError:
+            return 0
 
     def _command(
         self, context: PresentationContext, instance: Instance, originator: MoveOriginator | None

@@ -112,7 +112,8 @@ def of(table: Table, error: PacsNodeError) -> int:
 def comment(error: PacsNodeError) -> str:
     """Error Comment for an error: what the peer did wrong, in its own terms; of our troubles no more than that."""
     words = str(error) if isinstance(error, RejectedByUs) else "the archive cannot do this now"
-    return words.encode("ascii", "replace").decode("ascii")[:_COMMENT_CHARACTERS]
+    one_line = " ".join(words.encode("ascii", "replace").decode("ascii").split())
+    return one_line[:_COMMENT_CHARACTERS]
 
 
 def is_warning(code: int) -> bool:

@@ -158,7 +158,7 @@ class SqliteIndex:
 
     def _matches(self, query: Query, found: sql.Selection) -> Iterator[Match]:
         names = tuple(dict.fromkeys(query.requested))
-        statement = _statement_for_page(query, names)
+        statement = page_statement(query, names)
         for ids in self._entities(query, found):
             for start in range(0, len(ids), _PAGE_ROWS):
                 page = json.dumps(ids[start : start + _PAGE_ROWS])
@@ -167,13 +167,7 @@ class SqliteIndex:
 
     def _entities(self, query: Query, found: sql.Selection) -> Iterator[list[int]]:
         """Row ids of what matches, ascending."""
-        row_id = f"{entry.TABLE_OF[query.level]}.id"
-        # A plus keeps SQLite from walking the table in order of row ids where a condition has an index.
-        compared = f"+{row_id}" if found.through is query.level else row_id
-        statement = (
-            f"SELECT {row_id} FROM {found.tables} WHERE ({found.where.sql}) AND {compared} > ?"
-            f" ORDER BY {row_id} LIMIT {_PAGE_IDS}"
-        )
+        statement = entity_statement(query, found)
         after = 0
         while rows := self._rows(statement, *found.where.values, after):
             yield [row[0] for row in rows]
@@ -185,7 +179,7 @@ class SqliteIndex:
         within = sql.instance_conditions(query)
         for series in self._series_of(found):
             order, row_id = -(2**63), 0
-            while rows := self._rows(_statement_for_series(within), series, *within.values, order, row_id):
+            while rows := self._rows(instances_statement(within), series, *within.values, order, row_id):
                 for row in rows:
                     yield entry.instance_of(row[2:])
                 order, row_id = rows[-1][:2]
@@ -194,10 +188,7 @@ class SqliteIndex:
 
     def _series_of(self, found: sql.Selection) -> Iterator[int]:
         """Row ids of the series with anything that matches, by study."""
-        statement = (
-            f"SELECT DISTINCT study.id, series.id FROM {found.tables} WHERE ({found.where.sql})"
-            f" AND (study.id, series.id) > (?, ?) ORDER BY study.id, series.id LIMIT {_PAGE_IDS}"
-        )
+        statement = series_statement(found)
         after = (0, 0)
         while rows := self._rows(statement, *found.where.values, *after):
             for row in rows:
@@ -207,7 +198,27 @@ class SqliteIndex:
                 return
 
 
-def _statement_for_page(query: Query, names: Sequence[str]) -> str:
+def entity_statement(query: Query, found: sql.Selection) -> str:
+    """Row ids of what matches, after the one bound last."""
+    row_id = f"{entry.TABLE_OF[query.level]}.id"
+    # A plus keeps SQLite from walking the table in order of row ids where a condition has an index.
+    ordered = f"+{row_id}" if found.through is query.level else row_id
+    return (
+        f"SELECT {row_id} FROM {found.tables} WHERE ({found.where.sql}) AND {ordered} > ?"
+        f" ORDER BY {ordered} LIMIT {_PAGE_IDS}"
+    )
+
+
+def series_statement(found: sql.Selection) -> str:
+    """Row ids of the studies and series with anything that matches, after the two bound last."""
+    return (
+        f"SELECT DISTINCT study.id, series.id FROM {found.tables} WHERE ({found.where.sql})"
+        f" AND (study.id, series.id) > (?, ?) ORDER BY study.id, series.id LIMIT {_PAGE_IDS}"
+    )
+
+
+def page_statement(query: Query, names: Sequence[str]) -> str:
+    """The requested values of the entities whose row ids are bound as a JSON list."""
     depth = sql.LEVELS.index(query.level)
     known = [name in BY_NAME and sql.LEVELS.index(BY_NAME[name].level) <= depth for name in names]
     wanted = [sql.expression(name) if is_known else "''" for name, is_known in zip(names, known, strict=True)]
@@ -220,7 +231,8 @@ def _statement_for_page(query: Query, names: Sequence[str]) -> str:
     )
 
 
-def _statement_for_series(within: sql.Clause) -> str:
+def instances_statement(within: sql.Clause) -> str:
+    """A page of one series: bound are its row id, the values of the clause, and number and row id to go on after."""
     return (
         f"SELECT instance.instance_number_comparable, instance.id, {entry.INSTANCE_COLUMNS}"
         f" FROM {entry.INSTANCE_TABLES} WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pacsnode.archive import Archive
 from pacsnode.config import Limits
-from pacsnode.dimse import contexts, server
+from pacsnode.dimse import server
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Service
@@ -25,14 +27,15 @@ from pacsnode.dimse.move import MoveService
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import Peer
+from pacsnode.model import Arrival, Peer, Uid
 from pacsnode.storage.memory import MemoryStore
 from pacsnode.storage.store import Store
 from pacsnode.wire.command import CommandField
-from tests.dimse.raw_peer import Offer, RawPeer
+from tests.dimse import images
+from tests.dimse.raw_peer import CT, EXPLICIT, MR, Closed, Offer, RawPeer
 
 AE_TITLE = "PACSNODE"
-_MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+STARTED = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 _STEP_SECONDS = 0.002
 
 
@@ -53,6 +56,15 @@ class Running:
         """Every object of the store."""
         return list(self.archive.store.keys())
 
+    def keep(self, *numbers: int, syntax: str = EXPLICIT, sop_class: str = CT, **more: Any) -> None:
+        """Have these images (see ``images.image``) in the archive."""
+        for number in numbers:
+            uid = more.get("uid") or images.uid_of(number)
+            arrival = Arrival(Uid(sop_class), Uid(uid), Uid(syntax), "MODALITY", AE_TITLE, self.archive.clock())
+            with self.archive.receive(arrival) as ingest:
+                ingest.write(images.image(number, syntax=syntax, sop_class=sop_class, **more))
+                ingest.commit()
+
     def connect(self, *offers: Offer) -> RawPeer:
         """A peer that has associated with these presentation contexts (by default Verification)."""
         peer = RawPeer(self.port)
@@ -65,9 +77,12 @@ class Running:
 
     def echoes(self) -> bool:
         """Does a new association work, now?"""
-        with self.connect() as peer:
-            worked = peer.echo() == 0
-            peer.release()
+        try:
+            with self.connect() as peer:
+                worked = peer.echo() == 0
+                peer.release()
+        except Closed:
+            return False
         return worked
 
 
@@ -106,12 +121,14 @@ class Nodes:
         index: SqliteIndex | None = None,
         limits: Limits = limits(),  # noqa: B008 - frozen
         accepts_unknown: bool = True,
+        storage: Iterable[str] = (CT, MR),
         tls: ssl.SSLContext | None = None,
     ) -> Running:
-        """A listener that answers as PACSNODE."""
+        """A listener that answers as PACSNODE; with few storage classes, since all of them take a tenth of a second."""
         index = index or SqliteIndex(self._folder / "index.db")
         self._stack.callback(index.close)
-        archive = Archive(store or MemoryStore(), index, lambda: _MOMENT)
+        ticks = itertools.count(1)
+        archive = Archive(store or MemoryStore(), index, lambda: STARTED + timedelta(microseconds=next(ticks)))
         access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
@@ -125,7 +142,7 @@ class Nodes:
             ("127.0.0.1", 0),
             entity,
             ae_title=AE_TITLE,
-            storage=contexts.storage_classes(),
+            storage=frozenset(map(Uid, storage)),
             accepts_unknown=accepts_unknown,
             tls=tls,
         )

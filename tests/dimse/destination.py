@@ -35,7 +35,10 @@ _SECONDS = 10.0
 
 @dataclass
 class Destination:
-    """Listens on a free port of loopback for the ``with`` block. Instances are numbered from 1 over all associations."""
+    """Listens on a free port of loopback for the ``with`` block.
+
+    Instances are numbered from 1 over all associations.
+    """
 
     rejection: tuple[int, int, int] | None = None
     answer: Callable[[int], int] = lambda number: 0
@@ -117,18 +120,15 @@ class Destination:
         return True
 
     def _take_instance(self, sock: socket.socket, first: bytes) -> bool:
-        """Take and answer one C-STORE whose command has been read; False when this is where it dies."""
-        context_id, command = first[4], first[6:]
-        data = bytearray()
-        while True:
-            _, body = _read_pdu(sock)
-            data += body[6:]
-            if len(self.received) + 1 == self.dies_at:
-                return False
-            if body[5] & 2:
-                break
+        """Take and answer one C-STORE whose first PDU has been read; False when this is where it dies."""
+        context_id = first[4]
+        command = _read_part(sock, first)
+        _, body = _read_pdu(sock)
+        if len(self.received) + 1 == self.dies_at:
+            return False
+        data = _read_part(sock, body)
         elements = {tag & 0xFFFF: raw for tag, raw in parse_elements(command).items()}
-        request = Received(context_id, elements, bytes(data))
+        request = Received(context_id, elements, data)
         self.received.append(request)
         number = len(self.received)
         if number == self.hold_at:
@@ -147,6 +147,15 @@ def _offer(content: bytes) -> Offer:
 
 def _syntax(offer: Offer) -> bytes:
     return item(0x40, offer.transfer_syntaxes[0].encode())
+
+
+def _read_part(sock: socket.socket, body: bytes) -> bytes:
+    """A command or data set that begins with this P-DATA PDU, one value in each."""
+    collected = bytearray(body[6:])
+    while not body[5] & 2:
+        _, body = _read_pdu(sock)
+        collected += body[6:]
+    return bytes(collected)
 
 
 def _read_pdu(sock: socket.socket) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,9 @@ C_STORE, C_GET, C_FIND, C_MOVE, C_ECHO, C_CANCEL = 0x0001, 0x0010, 0x0020, 0x002
 RESPONSE = 0x8000
 NO_DATA_SET = 0x0101
 PENDING = (0xFF00, 0xFF01)
+
+Fields = dict[int, int | str | bytes]
+"""Elements of a command set; numbers become US, text is padded."""
 
 _SECONDS = 10.0
 _UIDS = (SOP_CLASS, SOP_INSTANCE)
@@ -142,7 +146,7 @@ def value(context_id: int, flags: int, data: bytes) -> bytes:
     return struct.pack(">IBB", len(data) + 2, context_id, flags) + data
 
 
-def command_set(fields: Mapping[int, int | str | bytes]) -> bytes:
+def command_set(fields: Fields) -> bytes:
     """A command set with its group length (PS3.7 6.3.1)."""
     body = b""
     for element, given in sorted(fields.items()):
@@ -167,7 +171,7 @@ def identifier(pairs: Mapping[int, str | bytes]) -> bytes:
     return encoded
 
 
-class Rejected(Exception):  # noqa: N818 - an answer, not an error
+class Rejected(Exception):
     """An A-ASSOCIATE-RJ."""
 
     def __init__(self, result: int, source: int, reason: int) -> None:
@@ -175,7 +179,7 @@ class Rejected(Exception):  # noqa: N818 - an answer, not an error
         self.triple = (result, source, reason)
 
 
-class Aborted(Exception):  # noqa: N818 - an answer, not an error
+class Aborted(Exception):
     """An A-ABORT."""
 
     def __init__(self, source: int, reason: int) -> None:
@@ -183,7 +187,7 @@ class Aborted(Exception):  # noqa: N818 - an answer, not an error
         self.source_and_reason = (source, reason)
 
 
-class Closed(Exception):  # noqa: N818 - an answer, not an error
+class Closed(Exception):
     """The connection ended where a PDU was expected."""
 
 
@@ -194,11 +198,14 @@ class RawPeer:
     port: int
     message_id: int = 0
     maximum_length: int = 16384
+    tls: ssl.SSLContext | None = None
     _socket: socket.socket = field(init=False)
 
     def __post_init__(self) -> None:
         self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.tls is not None:
+            self._socket = self.tls.wrap_socket(self._socket, server_hostname="127.0.0.1")
 
     def __enter__(self) -> RawPeer:
         return self
@@ -259,9 +266,7 @@ class RawPeer:
         self.expect(RELEASE_RP)
         self.close()
 
-    def send_command(
-        self, context_id: int, fields: Mapping[int, int | str | bytes], *, has_data_set: bool = False
-    ) -> None:
+    def send_command(self, context_id: int, fields: Fields, *, has_data_set: bool = False) -> None:
         """A command set in one P-DATA PDU."""
         whole = {DATA_SET_TYPE: 1 if has_data_set else NO_DATA_SET, **fields}
         self.send(pdu(P_DATA, value(context_id, 3, command_set(whole))))
@@ -295,7 +300,7 @@ class RawPeer:
         self.send_command(context_id, {SOP_CLASS: VERIFICATION, COMMAND: C_ECHO, MESSAGE_ID: self.next_id()})
         return self.read_message().status
 
-    def start_store(self, context_id: int, sop_class: str, uid: str, **fields: int) -> None:
+    def start_store(self, context_id: int, sop_class: str, uid: str) -> None:
         """The command of a C-STORE, its data set to follow."""
         self.send_command(context_id, _store_fields(sop_class, uid, self.next_id()), has_data_set=True)
 
@@ -308,7 +313,7 @@ class RawPeer:
     def start_query(self, context_id: int, command: int, sop_class: str, keys: bytes, **more: int | str) -> int:
         """A C-FIND, C-MOVE or C-GET request; ``more``: priority, destination. Its message ID."""
         message_id = self.next_id()
-        fields: dict[int, int | str | bytes] = {
+        fields: Fields = {
             SOP_CLASS: sop_class,
             COMMAND: command,
             MESSAGE_ID: message_id,
@@ -386,7 +391,7 @@ class RawPeer:
                 return context_id, bytes(collected)
 
 
-def store_response(request: Received, status: int) -> dict[int, int | str | bytes]:
+def store_response(request: Received, status: int) -> Fields:
     """The fields of a C-STORE response."""
     return {
         SOP_CLASS: request.elements[SOP_CLASS],
@@ -408,7 +413,7 @@ def parse_elements(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _store_fields(sop_class: str, uid: str, message_id: int) -> dict[int, int | str | bytes]:
+def _store_fields(sop_class: str, uid: str, message_id: int) -> Fields:
     return {SOP_CLASS: sop_class, COMMAND: C_STORE, MESSAGE_ID: message_id, PRIORITY: 0, SOP_INSTANCE: uid}
 
 

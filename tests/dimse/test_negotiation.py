@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pacsnode.dimse import contexts
 from pacsnode.model import Peer
 from tests.dimse.conftest import Nodes, Running, eventually, limits
 from tests.dimse.raw_peer import (
@@ -167,7 +168,22 @@ def test_128_contexts(node: Running) -> None:
     with RawPeer(node.port) as peer:
         results = peer.associate(offers).results
 
-    assert {number: (0, EXPLICIT) for number in range(1, 256, 2)} == results
+    assert dict.fromkeys(range(1, 256, 2), (0, EXPLICIT)) == results
+
+
+def test_every_storage_class(nodes: Nodes) -> None:
+    """Each class of the standard, retired ones too, is accepted in the syntax that all peers speak."""
+    classes = sorted(contexts.storage_classes())
+    node = nodes.start(storage=classes)
+    refused = []
+    for start in range(0, len(classes), 128):
+        offers = [Offer(2 * number + 1, uid, (IMPLICIT,)) for number, uid in enumerate(classes[start : start + 128])]
+        with RawPeer(node.port) as peer:
+            results = peer.associate(offers).results
+        refused += [offer.abstract_syntax for offer in offers if results[offer.context_id] != (0, IMPLICIT)]
+
+    assert [] == refused
+    assert len(classes) > 150
 
 
 def test_no_acceptable_context_is_still_an_association(node: Running) -> None:

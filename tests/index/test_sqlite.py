@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -174,7 +176,7 @@ def test_one_bad_row_in_a_batch(writer: Writer) -> None:
             writer.connection.execute("INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0)")
         return more
 
-    batch: list[Request[object]] = [Request(lambda more=more: count(more)) for more in (1, 10, 100)]
+    batch: list[Request[object]] = [Request(partial(count, more)) for more in (1, 10, 100)]
     writer.commit(batch)
 
     assert [1, 100] == [batch[0].outcome(), batch[2].outcome()]
@@ -213,14 +215,11 @@ def test_failed_commit(writer: Writer) -> None:
 def test_failed_sync(writer: Writer) -> None:
     """After a sync that failed nothing is written any more: a second sync would mean nothing."""
 
-    def fail() -> None:
+    def sync_fails() -> bool:
         raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
 
-    batch: list[Request[object]] = [Request(fail), Request(lambda: "other")]
-    for request in batch:
-        request.work = fail
-    writer.connection.set_commit_hook(fail_at_commit)
-    with pytest.raises(IndexFailure):
+    writer.connection.set_commit_hook(sync_fails)
+    with pytest.raises(IndexFailure, match="cannot commit"):
         writer.run(lambda: writer.connection.execute("UPDATE totals SET bytes = 7"))
     writer.connection.set_commit_hook(None)
 
@@ -228,22 +227,18 @@ def test_failed_sync(writer: Writer) -> None:
         writer.run(lambda: "anything")
 
 
-def fail_at_commit() -> bool:
-    raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
-
-
 def test_sixteen_threads_share_commits(writer: Writer) -> None:
     """Requests that come while one commits are committed together, each getting its own answer."""
     commits: list[None] = []
-    writer.connection.set_commit_hook(lambda: commits.append(None) or False)
-    gate, everyone = threading.Event(), threading.Barrier(16)
+    writer.connection.set_commit_hook(lambda: bool(commits.append(None)))  # type: ignore[func-returns-value]  # None
+    held, gate = threading.Event(), threading.Event()
     answers: dict[int, int] = {}
 
     def hold() -> None:
+        held.set()
         gate.wait()
 
     def ask(number: int) -> None:
-        everyone.wait()
         answers[number] = writer.run(lambda: write(number))
 
     def write(number: int) -> int:
@@ -252,18 +247,25 @@ def test_sixteen_threads_share_commits(writer: Writer) -> None:
 
     first = threading.Thread(target=writer.run, args=(hold,))
     first.start()
+    held.wait()
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
     for thread in threads:
         thread.start()
-    while len(writer.waiting()) < 16:
-        everyone.broken  # noqa: B018 - lets the others run
+    wait_until(lambda: len(writer._waiting) == 16)
     gate.set()
     for thread in [first, *threads]:
         thread.join()
 
     assert {number: number for number in range(16)} == answers
     assert 16 == writer.connection.execute("SELECT instances FROM totals").get
-    assert len(commits) <= 2
+    assert 2 == len(commits)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline, idle = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        idle.wait(0.001)
 
 
 def test_disk_full(path: Path) -> None:
@@ -274,11 +276,14 @@ def test_disk_full(path: Path) -> None:
     acknowledged: list[Instance] = []
     connection.pragma("max_page_count", int(str(pragma(connection, "page_count"))) + 8)
 
-    with pytest.raises(IndexFailure, match="full"):
+    def fill() -> None:
         for number in range(2000):
             added = instance(number, header(f"1.{number}", series=f"2.{number}"))
             index.add(added)
             acknowledged.append(added)
+
+    with pytest.raises(IndexFailure, match="full"):
+        fill()
     with pytest.raises(IndexFailure, match="full"):
         index.add_many([instance(number, header(f"3.{number}", f"4.{number}")) for number in range(5000, 5500)])
 

@@ -1,0 +1,206 @@
+"""The servers that are measured: each started by us, on loopback, in a folder and with a configuration of its own.
+
+Their configurations are what the packages come with but for this: nothing but DICOM is served, the largest PDU that
+the program allows, quotas that the data fit in, and the load generator and the sink as known peers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks import sink
+from benchmarks.loadgen import CALLING_AE, MAXIMUM_PDU_BYTES, Called, answers
+
+PACSNODE, ORTHANC, DCMQRSCP = "pacsnode", "Orthanc", "dcmqrscp"
+
+_T = TypeVar("_T")
+_READY = re.compile(r"event=ready listen=\S*?:(\d+)")
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_KIB_PER_MIB = 1024
+
+
+class CannotStart(Exception):
+    """A server that does not run or does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    name: str
+    called: Called
+    pid: int
+    folder: Path
+
+    def cpu_seconds(self) -> float:
+        """User and system time so far, of the process that was started (proc(5))."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+    def peak_mebibytes(self) -> float:
+        """The largest resident set so far (VmHWM)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) / _KIB_PER_MIB
+
+
+Start = Callable[[Path, int], contextlib.AbstractContextManager[Server]]
+"""Starts a server in an empty folder, with the sink's port; stops it at the end of the ``with`` block."""
+
+
+def available(names: Sequence[str]) -> dict[str, Start]:
+    """Those of the servers that are installed here, in this order."""
+    programs = {PACSNODE: sys.executable, ORTHANC: "Orthanc", DCMQRSCP: "dcmqrscp"}
+    return {name: STARTERS[name] for name in names if shutil.which(programs[name])}
+
+
+@contextlib.contextmanager
+def all_running(folder: Path, sink_port: int, names: Sequence[str]) -> Iterator[list[Server]]:
+    """Every available server at once; those not at work are idle. Their folders are removed at the end."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for name, start in available(names).items():
+            place = folder / name
+            place.mkdir(parents=True)
+            stack.callback(shutil.rmtree, place)
+            servers.append(stack.enter_context(start(place, sink_port)))
+        yield servers
+    os.sync()  # what was removed shall not weigh on what comes next
+
+
+@contextlib.contextmanager
+def pacsnode(folder: Path, sink_port: int) -> Iterator[Server]:
+    """Pacsnode as it comes, with more associations allowed than the idle test opens."""
+    config = folder / "pacsnode.toml"
+    config.write_text(
+        f'[node]\nlisten = "127.0.0.1:0"\ndata = "{folder / "data"}"\n'
+        '[storage]\nmin_free = "1 GiB"\n'
+        "[limits]\nassociations = 400\nassociations_per_peer = 400\n"
+        f'[peers.{sink.AE_TITLE}]\nhost = "127.0.0.1"\nport = {sink_port}\n'
+    )
+    log = folder / "log"
+
+    def port() -> int | None:
+        found = _READY.search(log.read_text())
+        return int(found[1]) if found else None
+
+    command = [sys.executable, "-m", "pacsnode", "--config", str(config), "serve"]
+    with _process(PACSNODE, command, log) as process:
+        called = Called(_waited_for(process, port), "PACSNODE")
+        yield _answering(PACSNODE, called, process, folder)
+
+
+@contextlib.contextmanager
+def orthanc(folder: Path, sink_port: int) -> Iterator[Server]:
+    """Orthanc with its SQLite index, without plugins and HTTP."""
+    called = Called(free_port(), "ORTHANC")
+    settings: Mapping[str, object] = {
+        "Name": "benchmark",
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "Plugins": [],
+        "HttpServerEnabled": False,
+        "DicomAet": called.ae_title,
+        "DicomPort": called.port,
+        "DicomCheckModalityHost": True,
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "DicomModalities": {
+            "bench": [CALLING_AE, "127.0.0.1", 104],
+            "sink": [sink.AE_TITLE, "127.0.0.1", sink_port],
+        },
+        "MaximumPduLength": MAXIMUM_PDU_BYTES,
+        "SaveJobs": False,
+    }
+    config = folder / "orthanc.json"
+    config.write_text(json.dumps(settings, indent=2))
+    with _process(ORTHANC, ["Orthanc", str(config)], folder / "log") as process:
+        yield _answering(ORTHANC, called, process, folder)
+
+
+@contextlib.contextmanager
+def dcmqrscp(folder: Path, sink_port: int) -> Iterator[Server]:
+    """DCMTK's archive; its quotas are as large as it allows."""
+    called = Called(free_port(), "DCMQRSCP")
+    storage = folder / "storage"
+    storage.mkdir()
+    config = folder / "dcmqrscp.cfg"
+    config.write_text(
+        f"NetworkTCPPort = {called.port}\nMaxPDUSize = {MAXIMUM_PDU_BYTES}\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\nsink = ({sink.AE_TITLE}, 127.0.0.1, {sink_port})\nHostTable END\n"
+        "VendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\n{called.ae_title} {storage} RW (500, 1024mb) ANY\nAETable END\n"
+    )
+    with _process(DCMQRSCP, ["dcmqrscp", "-c", str(config)], folder / "log") as process:
+        yield _answering(DCMQRSCP, called, process, folder)
+
+
+STARTERS: Mapping[str, Start] = {PACSNODE: pacsnode, ORTHANC: orthanc, DCMQRSCP: dcmqrscp}
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def _process(name: str, command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as stream:
+        try:
+            # A group of its own: dcmqrscp has a child for each association, which has to end with it.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
+        except OSError as error:
+            raise CannotStart(f"{name}: {error}") from error
+    try:
+        yield process
+    except CannotStart as error:
+        raise CannotStart(f"{error}; its log ends:\n{log.read_text(errors='replace')[-2000:]}") from error
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _answering(name: str, called: Called, process: subprocess.Popen[bytes], folder: Path) -> Server:
+    _waited_for(process, lambda: answers(called) or None)
+    return Server(name, called, process.pid, folder)
+
+
+def _waited_for(process: subprocess.Popen[bytes], get: Callable[[], _T | None]) -> _T:
+    deadline = time.monotonic() + _START_SECONDS
+    while (value := get()) is None:
+        if process.poll() is not None:
+            raise CannotStart(f"process ended with {process.returncode}")
+        if time.monotonic() > deadline:
+            raise CannotStart("no answer in time")
+        time.sleep(_POLL_SECONDS)
+    return value

@@ -1,0 +1,190 @@
+"""What pacsnode promises, as figures of a run: ratios to a peer of the same rounds, or limits of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks import flat, memory, query, retrieve, scale
+from benchmarks.associations import idle_cell, rate_cell
+from benchmarks.connection import Writing
+from benchmarks.dataset import CT, MR
+from benchmarks.figures import Figure, Quantity, find, times_better
+from benchmarks.receive import RAW_LIMIT, cell_name
+from benchmarks.servers import DCMQRSCP, ORTHANC, PACSNODE
+from benchmarks.stage import Settings
+
+Results = Mapping[str, Sequence[Figure]]
+"""Figures by the benchmark's name."""
+
+FULL = Settings(flat_instances=1_000_000, studies=20_000, large_senders=4)
+"""What the targets speak of; the defaults are smaller where this takes long."""
+_SIZES = {
+    "receive": ("ct_instances", "mr_instances"),
+    "flat": ("flat_instances",),
+    "retrieve": ("retrieved_instances",),
+    "query": ("studies", "instances_per_study"),
+    "associations": ("associations", "idle_associations", "idle_seconds"),
+    "memory": ("large_mebibytes", "large_senders"),
+    "scale": ("scale_studies",),
+}
+NOT_MEASURED = (
+    "100,000-instance C-MOVE: memory does not grow with the count",
+    "compression with verification: at least 80 MB/s of raw pixels per core, ratio at least 3.6",
+    "integrity scrub: at least 0.8x of the SHA-256 speed of one core",
+    "reindex: at least 2,000 instances/s; recovery after a crash: at most 10 s at a million instances",
+)
+"""Targets without a benchmark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Pacsnode is so many times better than somebody, or than itself, in a cell."""
+
+    promise: str
+    benchmark: str
+    cell: str
+    quantity: Quantity
+    at_least: float
+    subjects: tuple[str, ...]  # the best of them is what counts
+    other_cell: str = ""  # by default the same
+
+    @property
+    def demand(self) -> str:
+        """What has to hold."""
+        return f"≥ {self.at_least:.2g}x"
+
+    def measured(self, results: Results) -> float | None:
+        """The ratio; None where something was not measured."""
+        figures = results.get(self.benchmark, ())
+        ours = find(figures, self.cell, PACSNODE, self.quantity)
+        theirs = [find(figures, self.other_cell or self.cell, subject, self.quantity) for subject in self.subjects]
+        ratios = [times_better(ours, figure) for figure in theirs if ours and figure]
+        known = [ratio for ratio in ratios if ratio is not None]
+        return min(known) if len(known) == len(self.subjects) else None
+
+    def is_met(self, measured: float) -> bool:
+        """Does it hold?"""
+        return measured >= self.at_least
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A value of pacsnode's own; ``cell`` may be a beginning: the worst of all such cells counts."""
+
+    promise: str
+    benchmark: str
+    cell: str
+    quantity: Quantity
+    bound: float
+
+    @property
+    def demand(self) -> str:
+        """What has to hold."""
+        sign = "≥" if self.quantity.more_is_better else "≤"
+        return f"{sign} {self.bound:,g} {self.quantity.value}"
+
+    def measured(self, results: Results) -> float | None:
+        """The median of the worst cell; None where nothing was measured."""
+        values = [
+            figure.median
+            for figure in results.get(self.benchmark, ())
+            if figure.cell.startswith(self.cell)
+            and (figure.subject, figure.quantity) == (PACSNODE, self.quantity)
+            and figure.cell != memory.IDLE
+        ]
+        if not values:
+            return None
+        return min(values) if self.quantity.more_is_better else max(values)
+
+    def is_met(self, measured: float) -> bool:
+        """Does it hold?"""
+        return measured >= self.bound if self.quantity.more_is_better else measured <= self.bound
+
+
+Target = Ratio | Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target, and what the run says of it; None where it was not measured."""
+
+    target: Target
+    measured: float | None
+    is_full_size: bool
+
+    @property
+    def is_met(self) -> bool | None:
+        """Does it hold?"""
+        return None if self.measured is None else self.target.is_met(self.measured)
+
+    @property
+    def value(self) -> str:
+        """The measured value."""
+        if self.measured is None:
+            return "-"
+        return f"{self.measured:.2f}x" if isinstance(self.target, Ratio) else f"{self.measured:,.1f}"
+
+    @property
+    def word(self) -> str:
+        """Whether it holds; less than the full size proves little, and is said."""
+        if self.is_met is None:
+            return "not measured"
+        return ("met" if self.is_met else "not met") + ("" if self.is_full_size else ", reduced size")
+
+
+def judge(results: Results, settings: Mapping[str, Settings]) -> list[Verdict]:
+    """Every target, in order; both mappings go by the benchmarks' names."""
+    return [
+        Verdict(target, target.measured(results), _is_full_size(target.benchmark, settings)) for target in targets()
+    ]
+
+
+def _is_full_size(benchmark: str, settings: Mapping[str, Settings]) -> bool:
+    done = settings.get(benchmark, FULL)
+    return all(getattr(done, name) >= getattr(FULL, name) for name in ("rounds", *_SIZES[benchmark]))
+
+
+def targets() -> Iterator[Target]:
+    """Every target that has a benchmark."""
+    yield from _receive_targets()
+    yield from _retrieve_targets()
+    yield from _query_targets()
+    one = rate_cell(1)
+    yield Limit("associations, one context", "associations", one, Quantity.ASSOCIATION_RATE, 1_000)
+    yield Limit("200 idle associations", "associations", idle_cell(200), Quantity.CPU, 2)
+    yield Limit("resident set, 4 multi-frame objects of 2 GiB at a time", "memory", "", Quantity.PEAK_MEMORY, 300)
+
+
+def _receive_targets() -> Iterator[Target]:
+    rate = Quantity.INSTANCE_RATE
+    for image, times in ((CT, 2.0), (MR, 1.5)):
+        for associations in (1, 4):
+            cell = cell_name(image, associations)
+            least = 0.7 if (image, associations) == (CT, 1) else 1.0
+            yield Ratio(f"receive {cell}: Orthanc", "receive", cell, rate, times, (ORTHANC,))
+            yield Ratio(f"receive {cell}: dcmqrscp", "receive", cell, rate, least, (DCMQRSCP,))
+        yield Ratio(f"receive {cell}: raw limit of one thread", "receive", cell, rate, 0.8, (RAW_LIMIT,))
+    for image in (CT, MR):
+        for associations in (1, 4):
+            eager = cell_name(image, associations)
+            cell = cell_name(image, associations, Writing.PIECEMEAL)
+            promise = f"receive {cell}: with TCP_NODELAY"
+            yield Ratio(promise, "receive", cell, rate, 1 / 1.3, (PACSNODE,), eager)
+    yield Limit("receive: refused instances", "receive", "", Quantity.REFUSED, 0)
+    yield Ratio("receive: end of growth against start", "flat", flat.END, rate, 0.9, (PACSNODE,), flat.START)
+
+
+def _retrieve_targets() -> Iterator[Target]:
+    for image in (CT, MR):
+        for operation in (retrieve.GET, retrieve.MOVE):
+            cell = retrieve.cell_name(image, operation)
+            promise = f"retrieve {cell}: the faster of Orthanc and dcmqrscp"
+            yield Ratio(promise, "retrieve", cell, Quantity.INSTANCE_RATE, 1.2, (ORTHANC, DCMQRSCP))
+
+
+def _query_targets() -> Iterator[Target]:
+    for kind in query.KINDS:
+        yield Ratio(f"query {kind.name}: Orthanc", "query", kind.name, Quantity.P50, 10, (ORTHANC,))
+    for kind in scale.KINDS:
+        yield Limit(f"query {kind.name}, a million studies", "scale", kind.name, Quantity.P99, 20)

@@ -1,0 +1,76 @@
+"""The queries of every day find their rows through an index, never by walking a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pacsnode.index import sql
+from pacsnode.index.sqlite import SqliteIndex, entity_statement, page_statement, series_statement
+from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[SqliteIndex]:
+    index = SqliteIndex(tmp_path / "index.db")
+    yield index
+    index.close()
+
+
+def walked(index: SqliteIndex, statement: str, values: tuple[str | int, ...]) -> list[str]:
+    """The steps of the plan that read a whole table of ours."""
+    assert index._writer is not None
+    plan = [str(row[3]) for row in index._writer.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert plan
+    return [
+        step
+        for step in plan
+        if step.startswith("SCAN") and step.split()[1] in ("patient", "study", "series", "instance")
+    ]
+
+
+SELECTIVE: dict[str, dict[str, Condition]] = {
+    "study UID": {"study_instance_uid": OneOf(("1.2.3",))},
+    "several study UIDs": {"study_instance_uid": OneOf(("1.2.3", "1.2.4"))},
+    "patient ID": {"patient_id": OneOf(("P",))},
+    "patient ID by wildcard": {"patient_id": Wildcard("P*1")},
+    "date": {"study_date": OneOf(("20240229",))},
+    "dates": {"study_date": Range("20240228", "20240229")},
+    "dates from": {"study_date": Range("20240228", None)},
+    "accession number": {"accession_number": OneOf(("A",))},
+    "name": {"patient_name": OneOf(("Doe^John",))},
+    "name by wildcard": {"patient_name": Wildcard("Doe^J*n")},
+    "name by two groups": {"patient_name": Wildcard("Doe*=山*")},
+    "name and date": {"patient_name": Wildcard("D*"), "study_date": OneOf(("20240229",))},
+    "name in the middle, and date": {"patient_name": Wildcard("*D*"), "study_date": OneOf(("20240229",))},
+}
+
+
+@pytest.mark.parametrize("conditions", SELECTIVE.values(), ids=SELECTIVE)
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
+def test_selective_queries(index: SqliteIndex, level: Level, conditions: dict[str, Condition]) -> None:
+    """A UID, an identifier, a date or the beginning of a name leads to the rows."""
+    query = Query(level, conditions)
+    found = sql.selection(query)
+    below = sql.selection(query, Level.STUDY, Level.SERIES)
+
+    assert [] == walked(index, entity_statement(query, found), (*found.where.values, 0))
+    assert [] == walked(index, series_statement(below), (*below.where.values, 0, 0))
+
+
+@pytest.mark.parametrize("name", ["series_instance_uid", "sop_instance_uid"])
+def test_unique_keys_alone(index: SqliteIndex, name: str) -> None:
+    """A series or an instance is found by its UID even without those above it."""
+    query = Query(Level.IMAGE, {name: OneOf(("1.2.3",))})
+    found = sql.selection(query)
+
+    assert [] == walked(index, entity_statement(query, found), (*found.where.values, 0))
+
+
+def test_rows_of_a_page(index: SqliteIndex) -> None:
+    """What was found is read by row id, with all that is above it."""
+    query = Query(Level.IMAGE, {}, ("patient_name", "study_date", "modality", "instance_number"))
+
+    assert [] == walked(index, page_statement(query, query.requested), ("[1]",))
