@@ -31,6 +31,11 @@ class Quantity(Enum):
         """Is a larger value the better one?"""
         return self.value.endswith("/s")
 
+    @property
+    def is_failure(self) -> bool:
+        """Does it count what should not happen?"""
+        return self in (Quantity.REFUSED, Quantity.FAILED)
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -42,9 +47,9 @@ class Figure:
     rounds: tuple[float, ...]
 
     @property
-    def median(self) -> float:
-        """Over the rounds."""
-        return statistics.median(self.rounds)
+    def value(self) -> float:
+        """What stands for all rounds: the median; of failures the sum, since a single one counts."""
+        return sum(self.rounds) if self.quantity.is_failure else statistics.median(self.rounds)
 
 
 class Tally:
@@ -84,7 +89,7 @@ def times_better(ours: Figure, theirs: Figure) -> float | None:
     if len(ours.rounds) == len(theirs.rounds):
         pairs = list(zip(ours.rounds, theirs.rounds, strict=True))
     else:
-        pairs = [(ours.median, theirs.median)]
+        pairs = [(ours.value, theirs.value)]
     if not ours.quantity.more_is_better:
         pairs = [(theirs_value, ours_value) for ours_value, theirs_value in pairs]
     if any(denominator == 0 for _, denominator in pairs):

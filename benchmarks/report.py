@@ -51,12 +51,12 @@ _ADAPTER = TypeAdapter(Report)
 
 
 def save(report: Report, path: Path = LATEST) -> None:
-    """Write the report, with medians, ratios and verdicts beside the values they come from."""
+    """Write the report, with values, ratios and verdicts beside the values they come from."""
     content = asdict(report)
     for result, written in zip(report.results, content["results"], strict=True):
         for figure, entry in zip(result.figures, written["figures"], strict=True):
             ratio = main_ratio(result.figures, figure.cell, figure.subject)
-            entry |= {"quantity": figure.quantity.value, "median": figure.median, "pacsnode_times_better": ratio}
+            entry |= {"quantity": figure.quantity.value, "value": figure.value, "pacsnode_times_better": ratio}
     content["targets"] = [
         {
             "promise": verdict.target.promise,
@@ -77,11 +77,11 @@ def load(path: Path = LATEST) -> Report:
 
 
 def rows(figures: Sequence[Figure]) -> list[list[str]]:
-    """A header and a row for each cell and subject: every quantity's median, and the ratio of the first quantity."""
+    """A header and a row for each cell and subject: every quantity's value, and the ratio of the first quantity."""
     quantities = list(dict.fromkeys(figure.quantity for figure in figures))
     lines = [["", "", *(quantity.value for quantity in quantities), _RATIO]]
     for cell, subject in dict.fromkeys((figure.cell, figure.subject) for figure in figures):
-        values = [_median(find(figures, cell, subject, quantity)) for quantity in quantities]
+        values = [_value(find(figures, cell, subject, quantity)) for quantity in quantities]
         ratio = main_ratio(figures, cell, subject)
         lines.append([cell, subject, *values, "" if ratio is None else f"{ratio:.2f}x"])
     return lines
@@ -112,10 +112,8 @@ def _table(title: str, lines: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _median(figure: Figure | None) -> str:
+def _value(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    is_count = figure.quantity in (Quantity.REFUSED, Quantity.FAILED, Quantity.MATCHES)
-    if is_count or figure.median >= 100:
-        return f"{figure.median:,.0f}"
-    return f"{figure.median:.2f}"
+    is_count = figure.quantity.is_failure or figure.quantity is Quantity.MATCHES
+    return f"{figure.value:,.0f}" if is_count or figure.value >= 100 else f"{figure.value:.2f}"

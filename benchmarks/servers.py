@@ -1,7 +1,8 @@
 """The servers that are measured: each started by us, on loopback, in a folder and with a configuration of its own.
 
 Their configurations are what the packages come with but for this: nothing but DICOM is served, the largest PDU that
-the program allows, quotas that the data fit in, and the load generator and the sink as known peers.
+the program allows, quotas that the data fit in, and the load generator and the sink as known peers. Orthanc and
+dcmqrscp cannot be told to listen on loopback only; they know no peer but these two, which are there.
 """
 
 from __future__ import annotations
@@ -142,9 +143,12 @@ def dcmqrscp(folder: Path, sink_port: int) -> Iterator[Server]:
     config = folder / "dcmqrscp.cfg"
     config.write_text(
         f"NetworkTCPPort = {called.port}\nMaxPDUSize = {MAXIMUM_PDU_BYTES}\nMaxAssociations = 16\n"
-        f"HostTable BEGIN\nsink = ({sink.AE_TITLE}, 127.0.0.1, {sink_port})\nHostTable END\n"
+        "HostTable BEGIN\n"
+        f"bench = ({CALLING_AE}, localhost, 104), ({CALLING_AE}, 127.0.0.1, 104)\n"
+        f"sink = ({sink.AE_TITLE}, 127.0.0.1, {sink_port})\n"
+        "HostTable END\n"
         "VendorTable BEGIN\nVendorTable END\n"
-        f"AETable BEGIN\n{called.ae_title} {storage} RW (500, 1024mb) ANY\nAETable END\n"
+        f"AETable BEGIN\n{called.ae_title} {storage} RW (500, 1024mb) bench\nAETable END\n"
     )
     with _process(DCMQRSCP, ["dcmqrscp", "-c", str(config)], folder / "log") as process:
         yield _answering(DCMQRSCP, called, process, folder)

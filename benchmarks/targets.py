@@ -85,9 +85,9 @@ class Limit:
         return f"{sign} {self.bound:,g} {self.quantity.value}"
 
     def measured(self, results: Results) -> float | None:
-        """The median of the worst cell; None where nothing was measured."""
+        """The value of the worst cell; None where nothing was measured."""
         values = [
-            figure.median
+            figure.value
             for figure in results.get(self.benchmark, ())
             if figure.cell.startswith(self.cell)
             and (figure.subject, figure.quantity) == (PACSNODE, self.quantity)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pacsnode.archive import Archive, Finding
 from pacsnode.config import Config
-from pacsnode.errors import IndexFailure, NodeRunning
+from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import Peer, Probe, Uid
+from pacsnode.model import DuplicatePolicy, Peer, Probe, Uid
 from pacsnode.storage.filesystem import FilesystemStore
 from pacsnode.storage.store import Store
 
@@ -72,17 +72,18 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
 
 @contextlib.contextmanager
 def hold(data: Path) -> Iterator[None]:
-    """Hold the data folder, which is created, alone. Raises NodeRunning where another process does."""
-    data.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
+    """Hold the data folder, which is created, alone. Raises NodeRunning where another process does, StoreError."""
+    descriptor = _lock_file(data)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             raise NodeRunning(f"{data} is in use by process {holder}; stop it or wait") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        # Only for people: a full disk must not keep the node from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
@@ -132,7 +133,7 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
         _finish_swap(current)
         for leftover in (building, _beside(building, "-wal"), _beside(building, "-shm")):
             leftover.unlink(missing_ok=True)
-        with contextlib.closing(SqliteIndex(building, duplicates=config.storage.duplicates)) as index:
+        with contextlib.closing(SqliteIndex(building, duplicates=DuplicatePolicy.VERSION)) as index:
             store = open_store(config, read_only=False)
             yield from Archive(store, index, system_clock).rebuild(store.keys())
         if _beside(building, "-wal").exists():
@@ -144,6 +145,14 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
 
 def _has_no_objects(store: Store) -> bool:
     return next(iter(store.keys()), None) is None
+
+
+def _lock_file(data: Path) -> int:
+    try:
+        data.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        return os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _LOCK_MODE)
+    except OSError as error:
+        raise StoreError(f"cannot use {data} as the data folder: {error.strerror}; see data in table [node]") from error
 
 
 def _finish_swap(current: Path) -> None:

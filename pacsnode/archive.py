@@ -138,8 +138,7 @@ class Ingest:
         found = header.read_header(self._walker.finish())
         header.check_against(found, self.arrival)
         archive = self._archive
-        known = archive.index.current(found.sop_instance_uid)
-        if known is not None and known.stored.digest == self._upload.digest():
+        if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
             self._upload.abort()
             return Outcome.ALREADY_THERE
 

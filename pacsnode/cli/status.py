@@ -44,7 +44,7 @@ def _status(config: Config) -> dict[str, object]:
         "instances": totals.instances,
         "stored_bytes": totals.stored_bytes,
         "free_bytes": _free_bytes(config.node.data),
-        "index_bytes": path.stat().st_size if path.exists() else 0,
+        "index_bytes": _bytes_of(path) + _bytes_of(path.with_name(f"{path.name}-wal")),
         "associations": 0,
         "jobs": {},
         "degraded": [],
@@ -63,6 +63,10 @@ def _free_bytes(data: Path) -> int:
     """Of the file system that the data folder is on, or would be."""
     nearest = next(folder for folder in (data, *data.parents) if folder.exists())
     return shutil.disk_usage(nearest).free
+
+
+def _bytes_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _for_people(value: object) -> str:

@@ -41,6 +41,7 @@ class Connection:
             raise PeerFailure("nothing received within the deadline")
         try:
             self._socket.settimeout(remaining)
+            self._acknowledge_quickly()
             return self._socket.recv_into(space)
         except TimeoutError as error:
             raise PeerFailure("nothing received within the deadline") from error
@@ -60,15 +61,6 @@ class Connection:
             raise PeerFailure("the peer takes no more bytes") from error
         except OSError as error:
             raise PeerFailure(f"connection broke while sending: {error.strerror or error}") from error
-
-    def acknowledge_quickly(self) -> None:
-        """Have the kernel acknowledge at once what comes next.
-
-        A peer that leaves Nagle's algorithm on waits for our acknowledgement between its small writes (40 ms each
-        otherwise). The kernel forgets this setting by itself.
-        """
-        with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def is_readable(self) -> bool:
         """Would receiving return at once?"""
@@ -104,6 +96,14 @@ class Connection:
         """Close at once; may be called twice."""
         with contextlib.suppress(OSError):
             self._socket.close()
+
+    def _acknowledge_quickly(self) -> None:
+        """Have the kernel acknowledge at once what comes next, a setting that it forgets by itself.
+
+        A peer with Nagle's algorithm on waits for our acknowledgement between its small writes, 40 ms each otherwise.
+        """
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _send_some(self, parts: Parts) -> None:
         total = sum(map(len, parts))

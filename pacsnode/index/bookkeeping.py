@@ -136,7 +136,7 @@ class Bookkeeping:
         header, key = instance.header, instance.stored.key
         current = self._current(significant(header.sop_instance_uid))
         if current is not None:
-            known = self._judge(instance, current)
+            known = self._judge(instance)
             if known is not None:
                 return known
         is_current = current is None or current.key < key
@@ -196,20 +196,12 @@ class Bookkeeping:
         row = self._execute(f"{_SELECT_VERSION} WHERE {where}", parameters).get
         return None if row is None else _Version(*row)
 
-    def _judge(self, instance: Instance, current: _Version) -> Outcome | None:
+    def _judge(self, instance: Instance) -> Outcome | None:
         """What becomes of an instance whose UID is known; None where it is to be kept as another version."""
-        key, digest = instance.stored.key, bytes.fromhex(instance.stored.digest)
-        if digest == current.digest or key == current.key:
-            return Outcome.ALREADY_THERE
         uid = significant(instance.header.sop_instance_uid)
-        select = "SELECT key, digest FROM instance WHERE sop_instance_uid = ? AND is_current = 0"
-        older: list[tuple[str, bytes]] = list(self._execute(select, (uid,)))
-        # One that comes late belongs between its neighbours: had it come in time, it would have met them.
-        before = max((version for version in older if version[0] <= key), default=None)
-        after = min((version for version in older if version[0] > key), default=None)
-        if before and (before[0] == key or (key < current.key and before[1] == digest)):
-            return Outcome.ALREADY_THERE
-        if after and key < current.key and after[1] == digest:
+        key, digest = instance.stored.key, bytes.fromhex(instance.stored.digest)
+        versions = self._execute(f"SELECT key, digest FROM instance WHERE {entry.VERSIONS}", (uid,))
+        if any(version == key or content == digest for version, content in versions):
             return Outcome.ALREADY_THERE
         if self._duplicates is DuplicatePolicy.FIRST:
             return Outcome.KEPT_FIRST

@@ -42,6 +42,8 @@ INSTANCE_TABLES = (
     " CROSS JOIN study ON study.id = series.study CROSS JOIN patient ON patient.id = study.patient"
 )
 """A FROM clause that begins with the instance: the others are looked up by row id."""
+VERSIONS = "instance.sop_instance_uid = ? AND (instance.is_current = 1 OR instance.is_current = 0)"
+"""All versions of one SOP instance; spelt so that both partial indexes are used."""
 
 Values = tuple[str | int | bytes, ...]
 

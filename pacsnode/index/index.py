@@ -17,7 +17,7 @@ class Index(Protocol):
     def add(self, instance: Instance) -> Outcome:
         """Record an instance; durable when it returns.
 
-        Same SOP Instance UID and digest as the current version: ALREADY_THERE, nothing written. Other content:
+        Same SOP Instance UID and digest as a version of it: ALREADY_THERE, nothing written. Other content:
         by the duplicate policy NEW_VERSION (the new one becomes current), KEPT_FIRST, or DuplicateRefused is raised.
         Attributes of patient, study and series are those of the instance that arrived first (smallest key).
         """
@@ -27,6 +27,9 @@ class Index(Protocol):
 
     def current(self, uid: Uid) -> Instance | None:
         """The current version of a SOP instance."""
+
+    def knows(self, uid: Uid, digest: str) -> bool:
+        """Is there a version of the SOP instance with this digest?"""
 
     def versions(self, uid: Uid) -> list[Instance]:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""

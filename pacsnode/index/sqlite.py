@@ -84,12 +84,15 @@ class SqliteIndex:
         found = self._instances("instance.sop_instance_uid = ? AND instance.is_current = 1", uid)
         return found[0] if found else None
 
+    def knows(self, uid: Uid, digest: str) -> bool:
+        """Is there a version of the SOP instance with this digest?"""
+        statement = f"SELECT 1 FROM instance WHERE {entry.VERSIONS} AND digest = ?"
+        return bool(self._rows(statement, uid, bytes.fromhex(digest)))
+
     def versions(self, uid: Uid) -> list[Instance]:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""
         return self._instances(
-            "instance.sop_instance_uid = ? AND (instance.is_current = 1 OR instance.is_current = 0)"
-            " ORDER BY instance.is_current DESC, instance.key DESC",
-            uid,
+            f"{entry.VERSIONS} ORDER BY instance.is_current DESC, instance.key DESC", uid
         )
 
     def find(self, query: Query) -> Iterator[Match]:
@@ -148,7 +151,7 @@ class SqliteIndex:
             raise IndexFailure("index: opened for reading only")
         return self._writer
 
-    def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+    def _rows(self, statement: str, *values: str | int | bytes) -> list[tuple[Any, ...]]:
         with self._readers.reader() as reader:
             return reader.execute(statement, values).fetchall()
 

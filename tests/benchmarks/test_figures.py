@@ -101,6 +101,13 @@ def test_the_best_peer_counts() -> None:
     assert 1.5 == target.measured({"retrieve": [*figures, fast]})
 
 
+def test_a_single_refusal_counts() -> None:
+    """What was refused in one round of three is not lost in a median."""
+    verdicts = made(figure("pacsnode", 0, 1, 0, quantity=Quantity.REFUSED)).verdicts()
+
+    assert ["not met"] == [verdict.word for verdict in verdicts if verdict.target.promise.endswith("refused instances")]
+
+
 def test_a_small_run_is_marked() -> None:
     """Nobody can take a quick run's verdict for the real one."""
     verdicts = made(figure("pacsnode", 200), figure("Orthanc", 100), settings=QUICK).verdicts()

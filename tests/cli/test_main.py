@@ -175,7 +175,8 @@ def test_folder_that_cannot_be_made_is_one_line(folder: Folder) -> None:
     result = folder.run("reindex")
 
     assert 1 == result.exit_code
-    assert f"pacsnode: {folder.data}: File exists\n" == result.stderr
+    expected = f"pacsnode: cannot use {folder.data} as the data folder: File exists; see data in table [node]\n"
+    assert expected == result.stderr
 
 
 @pytest.mark.parametrize("command", [("import", "."), ("reindex",), ("db", "upgrade"), ("serve",)])

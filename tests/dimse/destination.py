@@ -49,6 +49,10 @@ class Destination:
     takes: Callable[[Offer], bool] = lambda offer: True
     """Which presentation contexts it accepts, in the first syntax offered."""
     maximum_length: int = 16384
+    first_words: bytes = b""
+    """What it answers an association request with, before it closes; nothing is an acceptance."""
+    goodbye: bytes = pdu(RELEASE_RP, bytes(4))
+    """What it answers an A-RELEASE-RQ with."""
 
     port: int = field(init=False)
     received: list[Received] = field(init=False, default_factory=list)
@@ -93,7 +97,7 @@ class Destination:
             while True:
                 kind, body = _read_pdu(sock)
                 if kind == RELEASE_RQ:
-                    sock.sendall(pdu(RELEASE_RP, bytes(4)))
+                    sock.sendall(self.goodbye)
                 if kind in (RELEASE_RQ, ABORT):
                     return kind
                 if not self._take_instance(sock, body):
@@ -108,6 +112,9 @@ class Destination:
         self.titles.append(body[4:36])
         if self.rejection is not None:
             sock.sendall(pdu(ASSOCIATE_RJ, bytes([0, *self.rejection])))
+            return False
+        if self.first_words:
+            sock.sendall(self.first_words)
             return False
         offers = [_offer(content) for kind, content in items_of(body[68:]) if kind == 0x20]
         self.proposals.append(offers)

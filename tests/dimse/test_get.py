@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import time
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -11,7 +16,7 @@ from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Key, Query
 from pacsnode.storage.memory import MemoryStore
 from tests.dimse import images
-from tests.dimse.conftest import Nodes, Running, eventually
+from tests.dimse.conftest import Nodes, Running, eventually, limits
 from tests.dimse.raw_peer import (
     BIG_ENDIAN,
     C_GET,
@@ -36,6 +41,8 @@ from tests.dimse.raw_peer import (
     SOP_INSTANCE,
     STUDY_GET,
     VERIFICATION,
+    Aborted,
+    Closed,
     Offer,
     RawPeer,
     Received,
@@ -275,6 +282,84 @@ def test_response_to_another_message(node: Running) -> None:
 
     assert (7, bytes([0, 0, 2, 2])) == (kind, body)
     assert node.echoes()
+
+
+class FailingFile(io.FileIO):
+    """A file whose disk fails when so many reads are through."""
+
+    def __init__(self, descriptor: int, good_reads: int) -> None:
+        super().__init__(descriptor)
+        self._left = good_reads
+
+    def readinto(self, buffer: Any) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().readinto(buffer) or 0
+
+
+class FailingStore(MemoryStore):
+    """A store whose first object is on a failing disk."""
+
+    good_reads = 0
+
+    def open(self, key: Key) -> BinaryIO:
+        source = super().open(key)
+        if key != min(self.objects):
+            return source
+        with source:
+            return FailingFile(os.dup(source.fileno()), self.good_reads)
+
+
+def test_a_disk_that_fails(nodes: Nodes) -> None:
+    """What cannot be read at all is a failed sub-operation."""
+    node = nodes.start(store=FailingStore())
+    node.keep(1, 2)
+    with getter(node) as peer:
+        instances, responses = peer.get(1, STUDY_GET, WHOLE_STUDY)
+
+    assert (0xB000, (None, 1, 1, 0)) == (responses[-1].status, responses[-1].counters)
+    assert (uids([2]), uids([1])) == ([found.text(SOP_INSTANCE) for found in instances], failed_uids(responses[-1]))
+
+
+def test_a_disk_that_fails_on_the_way(nodes: Nodes) -> None:
+    """An instance that has begun and cannot be ended takes the association with it: nobody may take it for whole."""
+    store = FailingStore()
+    store.good_reads = 1
+    node = nodes.start(store=store)
+    node.keep(1, pixels=bytes(3 << 20))
+    with getter(node) as peer:
+        peer.start_query(1, C_GET, STUDY_GET, WHOLE_STUDY)
+        with pytest.raises((Closed, Aborted)):
+            peer.read_message()
+
+    assert node.echoes()
+
+
+def start_large_get(node: Running) -> RawPeer:
+    """A peer that asks for more than all buffers hold, and does not read it."""
+    node.keep(*range(1, 9), pixels=bytes(4 << 20))
+    peer = getter(node)
+    peer.start_query(1, C_GET, STUDY_GET, WHOLE_STUDY)
+    return peer
+
+
+def test_a_peer_that_takes_nothing(nodes: Nodes) -> None:
+    """A peer that leaves what it asked for is left at the deadline."""
+    node = nodes.start(limits=limits(response=0.3))
+    with start_large_get(node):
+        assert eventually(lambda: node.admission.associations == 0)
+
+
+def test_draining_does_not_wait_for_a_peer_that_takes_nothing(nodes: Nodes) -> None:
+    """Its association is cut like any other."""
+    node = nodes.start(limits=limits(response=30.0))
+    with start_large_get(node):
+        began = time.monotonic()
+        node.admission.drain(0.1)
+        took = time.monotonic() - began
+
+    assert (0, True) == (node.admission.associations, took < 2)
 
 
 def test_five_mebibytes(node: Running) -> None:

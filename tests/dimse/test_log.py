@@ -139,7 +139,7 @@ def test_uids_cannot_forge_lines(node: Running, written: io.StringIO, capfd: pyt
     with RawPeer(node.port) as peer:
         peer.associate(request=associate_rq(OFFERS, items=context, user_items=roles))
         for command in (0x0001, 0x0020, 0x0021, 0x0030):
-            fields = {
+            fields: Fields = {
                 SOP_CLASS: FORGED,
                 COMMAND: command,
                 MESSAGE_ID: command + 1,

@@ -101,6 +101,19 @@ def test_too_many_associations_of_one_peer(nodes: Nodes) -> None:
     assert [1] == list(accepted.results)
 
 
+def test_the_limit_holds_in_a_rush(nodes: Nodes) -> None:
+    """Many requests at the same moment get no more places than there are."""
+    node = nodes.start(limits=limits(associations=5))
+    peers = [RawPeer(node.port) for _ in range(20)]
+    for peer in peers:
+        peer.send(associate_rq(ECHO))
+    kinds = [peer.read_pdu()[0] for peer in peers]
+    for peer in peers:
+        peer.close()
+
+    assert (5, 15) == (kinds.count(2), kinds.count(3))
+
+
 def test_draining_asks_to_come_again(nodes: Nodes) -> None:
     """A node that is stopping says "temporary congestion" to new peers and lets the others finish."""
     node = nodes.start()

@@ -109,6 +109,15 @@ def test_plain_text_on_the_tls_port(node: Running, trusting: ssl.SSLContext) -> 
     association.release()
 
 
+def test_draining_cuts_idle_associations(node: Running, trusting: ssl.SSLContext) -> None:
+    """When the time to drain is over, an idle association over TLS ends, too."""
+    with RawPeer(node.port, tls=trusting) as peer:
+        peer.associate()
+        node.admission.drain(0)
+
+    assert 0 == node.admission.associations
+
+
 def test_something_large(node: Running, trusting: ssl.SSLContext) -> None:
     """Data sets larger than any buffer come through, record by record."""
     data = images.image(pixels=bytes(range(256)) * 4096)

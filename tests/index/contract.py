@@ -70,12 +70,15 @@ class IndexContract:
         assert Outcome.NEW_VERSION is index.add(instance(1))
         assert instance(2) == index.current(UID)
 
-    def test_late_arrival_of_a_neighbour(self, index: Index) -> None:
-        """A late one with its predecessor's content is already there, as it had been in time."""
+    def test_content_of_an_older_version_again(self, index: Index) -> None:
+        """Sending again what was superseded changes nothing: repeats of a whole study never add versions."""
         index.add(instance(1, content="same"))
-        index.add(instance(3))
+        index.add(instance(2))
 
-        assert Outcome.ALREADY_THERE is index.add(instance(2, content="same"))
+        assert Outcome.ALREADY_THERE is index.add(instance(3, content="same"))
+        assert instance(2) == index.current(UID)
+        assert index.knows(UID, instance(1, content="same").stored.digest)
+        assert not index.knows(UID, instance(9, content="other").stored.digest)
 
     def test_the_smallest_key_describes(self, index: Index) -> None:
         """Patient, study and series are described by the instance with the smallest key, whichever came first."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.index import sql
+from pacsnode.index import entry, sql
 from pacsnode.index.sqlite import SqliteIndex, entity_statement, page_statement, series_statement
 from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
 
@@ -74,3 +74,10 @@ def test_rows_of_a_page(index: SqliteIndex) -> None:
     query = Query(Level.IMAGE, {}, ("patient_name", "study_date", "modality", "instance_number"))
 
     assert [] == walked(index, page_statement(query, query.requested), ("[1]",))
+
+
+def test_versions_of_an_instance(index: SqliteIndex) -> None:
+    """Whether an instance is here already, in whatever version, is found by its UID."""
+    statement = f"SELECT 1 FROM instance WHERE {entry.VERSIONS} AND digest = ?"
+
+    assert [] == walked(index, statement, ("1.2.3", "digest"))

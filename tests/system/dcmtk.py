@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,17 +17,29 @@ _SECONDS = 240
 
 def missing() -> list[str]:
     """Tools that are not installed here."""
-    return [tool for tool in TOOLS if shutil.which(tool) is None]
+    return [tool for tool in TOOLS if _found(tool) is None]
 
 
 def run(tool: str, *arguments: str, expect: int | None = 0) -> str:
     """Run a tool: stdout and stderr together. Its exit code must be as expected (None: any)."""
     done = subprocess.run(
-        [tool, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_SECONDS, errors="replace"
+        [path(tool), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_SECONDS, errors="replace"
     )
     if expect is not None and done.returncode != expect:
         raise AssertionError(f"{tool} {' '.join(arguments)} exited {done.returncode}:\n{done.stdout[-3000:]}")
     return done.stdout
+
+
+def _found(tool: str) -> str | None:
+    """Where DCMTK's is: pynetdicom brings programs of the same names into a virtual environment."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    own = Path(sys.executable).parent
+    return shutil.which(tool, path=os.pathsep.join(folder for folder in folders if Path(folder) != own))
+
+
+def path(tool: str) -> str:
+    """The tool's program; its bare name where it is missing."""
+    return _found(tool) or tool
 
 
 def address(port: int, *, calling: str = "DCMTK", called: str = "PACSNODE") -> list[str]:
@@ -44,7 +58,7 @@ def receiver(folder: Path, *, ae_title: str = "RECEIVER") -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     process = subprocess.Popen(
-        ["storescp", "-aet", ae_title, "+xa", "+B", "-od", str(folder), str(port)],
+        [path("storescp"), "-aet", ae_title, "+xa", "+B", "-od", str(folder), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

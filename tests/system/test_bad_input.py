@@ -34,7 +34,7 @@ def test_a_peer_that_vanishes_leaves_nothing(tmp_path: Path) -> None:
     with LiveNode(tmp_path / "node") as node:
         gate = _Gate(node.port, pass_bytes=2_000_000)
         sender = subprocess.Popen(
-            ["storescu", "-aec", "PACSNODE", "127.0.0.1", str(gate.port), str(sample.path)],
+            [dcmtk.path("storescu"), "-aec", "PACSNODE", "127.0.0.1", str(gate.port), str(sample.path)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
