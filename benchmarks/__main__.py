@@ -60,7 +60,7 @@ def main(names: tuple[str, ...], *, quick: bool, scratch: Path, output: Path, ad
     picked = chosen(names)
     given = {key: value for key, value in sizes.items() if value is not None}
     settings = replace(QUICK if quick else Settings(), **given)
-    kept = report.load(output).results if add and output.exists() else ()
+    kept = report.load(output) if add and output.exists() else None
     progress = Console(stderr=True)
     folder = Path(tempfile.mkdtemp(prefix="pacsnode-bench-", dir=scratch))
     try:
@@ -71,20 +71,22 @@ def main(names: tuple[str, ...], *, quick: bool, scratch: Path, output: Path, ad
     report.show(made, Console(width=None if sys.stdout.isatty() else 140))
 
 
-def run(names: Sequence[str], stage: Stage, kept: Sequence[Result]) -> Report:
-    """Run one benchmark after the other; with what was kept of an earlier run."""
+def run(names: Sequence[str], stage: Stage, kept: Report | None) -> Report:
+    """Run one benchmark after the other; together with what is kept of an earlier run.
+
+    Raises UsageError where that was made on another machine or with other versions.
+    """
+    where, what = machine.describe(stage.folder), machine.versions()
+    if kept and (kept.machine, kept.versions) != (where, what):
+        raise click.UsageError("the results there are of another machine or other versions; run without --add")
     load, begin = machine.load_average(), machine.CpuTimes.now()
-    results = {result.name: result for result in kept}
+    results = {result.name: result for result in kept.results} if kept else {}
     for name in names:
         results[name] = _measure(name, stage)
-    return Report(
-        _now(),
-        machine.describe(stage.folder),
-        machine.versions(),
-        load,
-        machine.CpuTimes.now().stolen_percent_since(begin),
-        tuple(results[name] for name in BENCHMARKS if name in results),
-    )
+    stolen = machine.CpuTimes.now().stolen_percent_since(begin)
+    if kept:
+        load, stolen = max(load, kept.load_before), max(stolen, kept.stolen_percent)
+    return Report(_now(), where, what, load, stolen, tuple(results[name] for name in BENCHMARKS if name in results))
 
 
 def _measure(name: str, stage: Stage) -> Result:

@@ -34,6 +34,7 @@ _TITLES = slice(10, 42)  # called and calling AE title, 16 bytes each
 _ITEMS = slice(74, None)
 _UID = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
 _NO_UID = "0.0"  # stands for what is no UID: nobody supports it
+_Item = tuple[int, bytes]
 # What decoders raise for bytes that are not what they should be.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, struct.error)
 
@@ -82,11 +83,8 @@ TOO_MANY = Rejection(2, 3, 2, "local limit exceeded")
 def read_request(data: bytes) -> Request:
     """Decode an A-ASSOCIATE-RQ PDU. Raises ProtocolViolation."""
     try:
-        if len(data) < _ITEMS.start:
-            raise ValueError("fixed fields are incomplete")
         titles = data[_TITLES]
-        top = list(items(data[_ITEMS]))
-        user = [sub for kind, content in top if kind == ItemType.USER_INFORMATION for sub in items(content)]
+        top, user = _items_of(data)
         return Request(
             called_ae=_title(titles[:16]),
             calling_ae=_title(titles[16:]),
@@ -140,8 +138,7 @@ def request(*, calling_ae: str, called_ae: str, proposed: Sequence[Proposed], ma
 def read_answer(data: bytes, proposed: Sequence[Proposed]) -> Answer:
     """Decode an A-ASSOCIATE-AC PDU. Raises ProtocolViolation."""
     try:
-        top = list(items(data[_ITEMS]))
-        user = [sub for kind, content in top if kind == ItemType.USER_INFORMATION for sub in items(content)]
+        top, user = _items_of(data)
         granted = dict(_granted(content) for kind, content in top if kind == ItemType.ANSWERED_CONTEXT)
         return Answer(contexts.settle(proposed, granted), _maximum_length(user))
     except _UNREADABLE as error:
@@ -170,6 +167,14 @@ def _about_us(
     return maximum, implementation, version
 
 
+def _items_of(data: bytes) -> tuple[list[_Item], list[_Item]]:
+    """Items of an A-ASSOCIATE-RQ or -AC, and the sub-items of its user information."""
+    if len(data) < _ITEMS.start:
+        raise ValueError("fixed fields are incomplete")
+    top = list(items(data[_ITEMS]))
+    return top, [item for kind, content in top if kind == ItemType.USER_INFORMATION for item in items(content)]
+
+
 def _proposed(content: bytes) -> Proposed:
     """A presentation context item (PS3.8 9.3.2.2)."""
     subitems = list(items(content[4:]))
@@ -192,7 +197,7 @@ def _role(raw: bytes) -> tuple[str, tuple[bool, bool]]:
     return _uid(raw[2:end]), (raw[end] == 1, raw[end + 1] == 1)
 
 
-def _maximum_length(user: Sequence[tuple[int, bytes]]) -> int:
+def _maximum_length(user: Sequence[_Item]) -> int:
     """PS3.8 D.1; without the sub-item there is no limit."""
     return next((int.from_bytes(raw, "big") for kind, raw in user if kind == ItemType.MAXIMUM_LENGTH), 0)
 

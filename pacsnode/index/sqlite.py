@@ -91,9 +91,7 @@ class SqliteIndex:
 
     def versions(self, uid: Uid) -> list[Instance]:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""
-        return self._instances(
-            f"{entry.VERSIONS} ORDER BY instance.is_current DESC, instance.key DESC", uid
-        )
+        return self._instances(f"{entry.VERSIONS} ORDER BY instance.is_current DESC, instance.key DESC", uid)
 
     def find(self, query: Query) -> Iterator[Match]:
         """Matches in order of their first arrival. See Index.find.

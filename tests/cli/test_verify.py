@@ -79,6 +79,18 @@ def test_orphan_is_found_when_it_is_old(archive: Folder) -> None:
     assert findings[0]["problem"].startswith("orphan: ")
 
 
+def test_second_copy_of_an_indexed_instance_is_told_apart(archive: Folder) -> None:
+    """Stored again after a crash lost its row, an instance has two objects: the one without a row is harmless."""
+    now = datetime.now(UTC)
+    for age in (timedelta(hours=2), timedelta(hours=1)):
+        store_without_row(archive, now - age)
+    archive.run("reindex")
+
+    (finding,) = archive.answer("verify")["findings"]
+
+    assert "second copy" in finding["problem"]
+
+
 def test_works_beside_a_running_node(archive: Folder) -> None:
     """What only reads does not ask for the lock."""
     with app.open_archive(archive.config, read_only=False):

@@ -89,7 +89,7 @@ def test_wrong_answers(words: bytes) -> None:
 
 def test_rejection() -> None:
     """The peer's reasons are told in the standard's words."""
-    with Destination(rejection=(1, 1, 7)) as destination, pytest.raises(PeerFailure, match="(?i)called.ae"):
+    with Destination(rejection=(1, 1, 7)) as destination, pytest.raises(PeerFailure, match=r"(?i)called.ae"):
         granted(destination)
 
 
@@ -147,7 +147,7 @@ def test_probe(node: Running) -> None:
     found = peers.probe(Peer("us", "PACSNODE", "127.0.0.1", node.port), calling_ae="US", limits=LIMITS, echoes=2)
 
     assert 2 == len(found.echo_ms)
-    assert all(time >= 0 for time in (found.connect_ms, *found.echo_ms))
+    assert all(time >= 0 for time in (found.associate_ms, *found.echo_ms))
     assert {EXPLICIT, IMPLICIT} == set(found.accepted[Uid(CT)])
     assert {*contexts.QUERY_RETRIEVE, VERIFICATION} <= set(found.accepted)
     assert "1.2.840.10008.5.1.4.1.1.7" in found.refused
