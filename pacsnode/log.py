@@ -20,7 +20,8 @@ def event(name: str, /, *, level: int = logging.INFO, **fields: object) -> None:
     if _LOGGER.isEnabledFor(level):
         parts = [f"event={name}"]
         parts += [f"{key}={_value(value)}" for key, value in fields.items() if value is not None]
-        _LOGGER.log(level, " ".join(parts))
+        # A record made here, because Logger.log would look up the caller, which nobody reads.
+        _LOGGER.handle(logging.LogRecord("pacsnode", level, "", 0, " ".join(parts), None, None))
 
 
 def crash(name: str, /, **fields: object) -> None:
@@ -61,4 +62,6 @@ def _value(value: object) -> str:
 
 
 def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

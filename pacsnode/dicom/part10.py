@@ -22,6 +22,8 @@ PRIVATE_INFORMATION_CREATOR_UID = Uid("2.25.320781047504582734442819163263896322
 
 _PREAMBLE = bytes(128)
 _PREFIX = b"DICM"
+_NO_DIGEST = "0" * 64
+_UL = struct.Struct("<I")
 _MAX_META_BYTES = 1024 * 1024
 _READ_BYTES = 1024  # more than a head of ours
 _HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
@@ -51,31 +53,35 @@ class FileHead:
     offset: int  # where the data set begins
 
 
-def head_size(arrival: Arrival) -> int:
-    """How many bytes ``encode_head`` makes of this arrival. Raises MalformedUid as that does."""
-    return len(encode_head(arrival, "0" * 64))
+class HeadTemplate:
+    """The head of an object that is arriving: all of it but the digest, which is known last."""
+
+    def __init__(self, arrival: Arrival) -> None:
+        """Raises MalformedUid for UIDs that no head should carry (PS3.5 9.1)."""
+        meta = b"".join(
+            (
+                _FIRST_ELEMENTS,
+                _uid(_CLASS, arrival.sop_class_uid),
+                _uid(_INSTANCE, arrival.sop_instance_uid),
+                _uid(_SYNTAX, arrival.transfer_syntax_uid),
+                _IMPLEMENTATION,
+                _element(_SOURCE, b"AE", _ae_title(arrival.calling_ae)),
+                _element(_RECEIVING, b"AE", _ae_title(arrival.called_ae)),
+                _PRIVATE_CREATOR,
+                _element(_PRIVATE, b"OB", _private_information(arrival.received_at, _NO_DIGEST)),
+            )
+        )
+        self._start = _BEFORE_LENGTH + _UL.pack(len(meta)) + meta[: -len(_NO_DIGEST)]  # the value ends even
+        self.size = len(_BEFORE_LENGTH) + _UL.size + len(meta)  # bytes, whatever the digest
+
+    def filled(self, digest: str) -> bytes:
+        """The whole head, with the SHA-256 of the data set as 64 hex digits."""
+        return self._start + digest.encode("ascii")
 
 
 def encode_head(arrival: Arrival, digest: str) -> bytes:
-    """Preamble, prefix and file meta information of an object of ours. ``digest`` is 64 hex digits.
-
-    Raises MalformedUid for UIDs that no head should carry (PS3.5 9.1).
-    """
-    meta = b"".join(
-        (
-            _element(0x0001, b"OB", b"\x00\x01"),
-            _uid(_CLASS, arrival.sop_class_uid),
-            _uid(_INSTANCE, arrival.sop_instance_uid),
-            _uid(_SYNTAX, arrival.transfer_syntax_uid),
-            _uid(0x0012, IMPLEMENTATION_CLASS_UID),
-            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),
-            _element(_SOURCE, b"AE", _ae_title(arrival.calling_ae)),
-            _element(_RECEIVING, b"AE", _ae_title(arrival.called_ae)),
-            _uid(_CREATOR, PRIVATE_INFORMATION_CREATOR_UID),
-            _element(_PRIVATE, b"OB", _private_information(arrival.received_at, digest)),
-        )
-    )
-    return _PREAMBLE + _PREFIX + _element(0x0000, b"UL", struct.pack("<I", len(meta))) + meta
+    """Preamble, prefix and file meta information of an object of ours; see HeadTemplate."""
+    return HeadTemplate(arrival).filled(digest)
 
 
 def read_head(source: BinaryIO) -> Head:
@@ -208,3 +214,11 @@ class _Meta:
 
 def _ascii(values: dict[int, bytes], number: int) -> str:
     return values.get(number, b"").decode("latin-1").strip(" \0")
+
+
+_FIRST_ELEMENTS = _element(0x0001, b"OB", b"\x00\x01")
+_IMPLEMENTATION = _uid(0x0012, IMPLEMENTATION_CLASS_UID) + _element(
+    0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")
+)
+_PRIVATE_CREATOR = _uid(_CREATOR, PRIVATE_INFORMATION_CREATOR_UID)
+_BEFORE_LENGTH = _PREAMBLE + _PREFIX + struct.pack("<HH2sH", 0x0002, 0x0000, b"UL", _UL.size)

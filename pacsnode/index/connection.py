@@ -19,12 +19,15 @@ from pacsnode.errors import IndexFailure
 OLDEST_LIBRARY = (3, 51, 3)  # 3.7.0 to 3.51.2 can corrupt a database when a WAL reset meets another writer
 BUSY_SECONDS = 10
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs"})
-_WRITER_PRAGMAS = {
+_PAGE_BYTES = 4096
+_LOG_PAGES = 4000
+_FILLER_CACHE_PAGES = 10  # so few that a transaction spills into the log
+_WRITER_PRAGMAS: dict[str, str | int] = {
     "journal_mode": "wal",
     "synchronous": "full",
     "foreign_keys": 1,
     "mmap_size": 0,
-    "wal_autocheckpoint": 4000,  # pages of 4 KiB
+    "wal_autocheckpoint": _LOG_PAGES,
     "journal_size_limit": 64 * 1024 * 1024,
     "cache_size": -64 * 1024,  # KiB
 }
@@ -56,6 +59,23 @@ def open_writer(path: Path) -> APSWDatabase:
             database.close()
             raise IndexFailure(f"index: {path} cannot be switched to a write-ahead log")
     return database
+
+
+def grow_log(connection: apsw.Connection) -> None:
+    """Give the write-ahead log its full length at once. Raises IndexFailure.
+
+    A commit that lengthens the file makes the sync commit the file system's journal too, and with it whatever others
+    have under way: about 0.4 ms instead of 0.2. What is written here is rolled back; commits write over it.
+    """
+    with translated("cannot lengthen the log"):
+        connection.pragma("cache_size", _FILLER_CACHE_PAGES)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("CREATE TABLE filler (filler BLOB)")
+            connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (_LOG_PAGES * _PAGE_BYTES,))
+        finally:
+            connection.execute("ROLLBACK")
+        connection.pragma("cache_size", _WRITER_PRAGMAS["cache_size"])
 
 
 def open_reader(path: Path) -> APSWDatabase:

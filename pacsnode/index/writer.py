@@ -16,7 +16,7 @@ import apsw
 
 from pacsnode.errors import IndexFailure, PacsNodeError
 from pacsnode.index import migrations
-from pacsnode.index.connection import connection_of, open_writer, translated
+from pacsnode.index.connection import connection_of, grow_log, open_writer, translated
 
 T = TypeVar("T")
 
@@ -68,6 +68,7 @@ class Writer:
             migrations.create_where_empty(self._database)
             self.connection = connection_of(self._database)
             migrations.require_current(path, self.connection)
+            grow_log(self.connection)
         except PacsNodeError:
             self._database.close()
             raise

@@ -37,7 +37,8 @@ class FileUpload:
         self._arrival = arrival
         self._premises = premises
         self._file = premises.spool.new_file()
-        self._offset = part10.head_size(arrival)  # of the data set: the head is filled in last
+        self._head = part10.HeadTemplate(arrival)
+        self._offset = self._head.size  # of the data set: the head is filled in last
         self._size = 0  # bytes of the data set so far
         self._sha = hashlib.sha256()
         self._staging: memoryview | None = premises.buffers.take()
@@ -108,9 +109,7 @@ class FileUpload:
         self._fill = self._hashed = 0
 
     def _write_out(self, staging: memoryview, digest: str) -> None:
-        head = part10.encode_head(self._arrival, digest)
-        if len(head) != self._offset:
-            raise StoreError(f"the head of the object takes {len(head)} bytes where {self._offset} were kept for it")
+        head = self._head.filled(digest)
         if self._file.size:
             self._file.append(staging[: self._fill])
             self._file.fill_in(head)

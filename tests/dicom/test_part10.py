@@ -18,7 +18,7 @@ from pacsnode.dicom.part10 import (
     IMPLEMENTATION_VERSION_NAME,
     FileHead,
     encode_head,
-    head_size,
+    HeadTemplate,
     read_foreign_head,
     read_head,
 )
@@ -70,14 +70,14 @@ def test_own_head_round_trip(arrival: Arrival) -> None:
     """What was written of an arrival is read again, to the microsecond, and the data set begins behind it."""
     head = read_head(io.BytesIO(encode_head(arrival, DIGEST) + DATA_SET))
 
-    assert (arrival, DIGEST, head_size(arrival)) == (head.arrival, head.digest, head.offset)
+    assert (arrival, DIGEST, HeadTemplate(arrival).size) == (head.arrival, head.digest, head.offset)
 
 
 def test_size_does_not_depend_on_the_digest() -> None:
     """A head can be written before the digest is known and replaced in place afterwards."""
     other = replace(ARRIVAL, received_at=datetime(1999, 1, 1, tzinfo=timezone(timedelta(hours=2))))
 
-    assert head_size(ARRIVAL) == len(encode_head(ARRIVAL, DIGEST)) == head_size(other)
+    assert HeadTemplate(ARRIVAL).size == len(encode_head(ARRIVAL, DIGEST)) == HeadTemplate(other).size
 
 
 def test_read_in_small_pieces() -> None:
@@ -123,7 +123,7 @@ def test_implementation_identity() -> None:
 def test_no_head_of_malformed_uids(uid: str) -> None:
     """UIDs that cannot be one are refused before a byte is written."""
     with pytest.raises(MalformedUid):
-        head_size(replace(ARRIVAL, sop_instance_uid=Uid(uid)))
+        HeadTemplate(replace(ARRIVAL, sop_instance_uid=Uid(uid)))
 
 
 def test_damaged_heads() -> None:

@@ -77,7 +77,7 @@ class StoreContract:
         stored = put(store, CONTENT, key)
 
         digest = hashlib.sha256(CONTENT).hexdigest()
-        offset = part10.head_size(ARRIVAL)
+        offset = part10.HeadTemplate(ARRIVAL).size
         assert StoredObject(key, len(CONTENT), digest, ARRIVAL.transfer_syntax_uid, offset) == stored
         assert stored == store.info(key)
         assert ARRIVAL == store.arrival(key)
