@@ -46,7 +46,7 @@ class Archive:
     def receive(self, arrival: Arrival) -> Ingest:
         """Begin to receive an instance. Leaving the ``with`` block without a commit leaves nothing behind.
 
-        Raises StoreFull at once where there is no room.
+        Raises StoreFull at once where there is no room, MalformedUid for UIDs that no object should carry.
         """
         return Ingest(self, arrival)
 

@@ -88,6 +88,7 @@ class MemoryUpload:
     """An Upload that collects its bytes."""
 
     def __init__(self, store: MemoryStore, arrival: Arrival) -> None:
+        self._head = part10.HeadTemplate(arrival)
         self._store = store
         self._arrival = arrival
         self._content = bytearray()
@@ -110,7 +111,7 @@ class MemoryUpload:
         self._must_be_open()
         self._is_over = True
         digest = self.digest()
-        head = part10.encode_head(self._arrival, digest)
+        head = self._head.filled(digest)
         self._store.add(key, head + bytes(self._content))
         return StoredObject(key, len(self._content), digest, self._arrival.transfer_syntax_uid, len(head))
 

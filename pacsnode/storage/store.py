@@ -32,7 +32,10 @@ class Store(Protocol):
     """Where the bytes are. Safe to use from several threads."""
 
     def begin(self, arrival: Arrival) -> Upload:
-        """Start an object whose file meta is made of the arrival. Raises StoreFull below the free-space mark."""
+        """Start an object whose file meta is made of the arrival.
+
+        Raises StoreFull below the free-space mark, MalformedUid for UIDs that break PS3.5 9.1.
+        """
 
     def open(self, key: Key) -> BinaryIO:
         """The whole Part 10 object from its first byte, unbuffered, seekable, with ``fileno``. ObjectNotFound."""

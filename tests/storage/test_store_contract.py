@@ -7,6 +7,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pacsnode.dicom import part10
-from pacsnode.errors import ObjectDamaged, ObjectNotFound, StoreError, StoreFull
+from pacsnode.errors import MalformedUid, ObjectDamaged, ObjectNotFound, StoreError, StoreFull
 from pacsnode.model import Arrival, Key, StoredObject, Uid
 from pacsnode.storage import layout
 from pacsnode.storage.filesystem import FilesystemStore
@@ -90,6 +91,13 @@ class StoreContract:
         stored = upload.commit(new_key())
 
         assert b"first" == read(store, stored)
+
+    def test_malformed_uid_is_refused_at_once(self, store: Store) -> None:
+        """A UID that no head should carry is refused before the first byte, and nothing is left."""
+        with pytest.raises(MalformedUid):
+            store.begin(replace(ARRIVAL, sop_instance_uid=Uid("../../etc")))
+
+        assert [] == list(store.keys())
 
     def test_digest_on_the_way(self, store: Store) -> None:
         """The digest can be asked at any time, without disturbing what follows."""

@@ -1,0 +1,55 @@
+"""The control socket of a running node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pacsnode.service import control
+
+
+def test_asking_a_running_node(tmp_path: Path) -> None:
+    """Every question gets a fresh answer."""
+    answers = iter([{"associations": 1}, {"associations": 2}])
+    with control.answering(tmp_path, lambda: next(answers)):
+        first, second = control.ask(tmp_path), control.ask(tmp_path)
+
+    assert ({"associations": 1}, {"associations": 2}) == (first, second)
+
+
+def test_no_node_is_no_answer(tmp_path: Path) -> None:
+    """Without a node, without a folder, after the node has gone, and where one was killed: None."""
+    before = control.ask(tmp_path)
+    with control.answering(tmp_path, dict):
+        pass
+    after = control.ask(tmp_path)
+    (tmp_path / "node.sock").touch()
+
+    assert [None] * 4 == [before, after, control.ask(tmp_path), control.ask(tmp_path / "missing")]
+
+
+def test_the_socket_of_a_killed_node_is_replaced(tmp_path: Path) -> None:
+    """What a killed node left behind does not keep the next one from answering."""
+    (tmp_path / "node.sock").touch()
+    with control.answering(tmp_path, lambda: {"associations": 0}):
+        assert {"associations": 0} == control.ask(tmp_path)
+
+
+def test_deep_folders_work(tmp_path: Path) -> None:
+    """A path longer than a Unix socket's address is no obstacle."""
+    deep = tmp_path.joinpath(*["a-rather-long-folder-name"] * 6)
+    deep.mkdir(parents=True)
+    with control.answering(deep, lambda: {"associations": 3}):
+        assert {"associations": 3} == control.ask(deep)
+
+
+def test_a_failing_report_does_not_end_the_answers(tmp_path: Path) -> None:
+    """A fault of ours costs one answer."""
+    denominators = iter([0, 4])
+
+    def report() -> dict[str, object]:
+        return {"associations": 16 // next(denominators)}
+
+    with control.answering(tmp_path, report):
+        failed, answered = control.ask(tmp_path), control.ask(tmp_path)
+
+    assert (None, {"associations": 4}) == (failed, answered)
