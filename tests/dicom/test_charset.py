@@ -1,7 +1,5 @@
 """Specific Character Set: what was sent is what is read, and what is answered can be read."""
 
-# ruff: noqa: RUF001, SIM300 - names in the scripts of the world; the expected value stands first
-
 from __future__ import annotations
 
 import unicodedata

@@ -20,8 +20,6 @@ from pacsnode.dicom.identifier import FindRequest, RetrieveRequest, Root
 from pacsnode.errors import InvalidQuery
 from pacsnode.model import Level, Match, OneOf, Range, Uid, Wildcard
 
-# ruff: noqa: SIM300 - the expected value stands first
-
 IMPLICIT = Uid("1.2.840.10008.1.2")
 EXPLICIT = Uid("1.2.840.10008.1.2.1")
 BIG = Uid("1.2.840.10008.1.2.2")

@@ -17,8 +17,8 @@ from pacsnode.dicom.part10 import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     FileHead,
-    encode_head,
     HeadTemplate,
+    encode_head,
     read_foreign_head,
     read_head,
 )

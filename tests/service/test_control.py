@@ -9,7 +9,7 @@ from pacsnode.service import control
 
 def test_asking_a_running_node(tmp_path: Path) -> None:
     """Every question gets a fresh answer."""
-    answers = iter([{"associations": 1}, {"associations": 2}])
+    answers = iter([dict[str, object](associations=1), dict[str, object](associations=2)])
     with control.answering(tmp_path, lambda: next(answers)):
         first, second = control.ask(tmp_path), control.ask(tmp_path)
 
