@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import select
 import socket
 import ssl
+import struct
 import time
 
 from pacsnode.errors import PeerFailure
@@ -15,57 +16,51 @@ from pacsnode.wire.message import Parts
 _MAX_PARTS = 512  # per sendmsg; the kernel's limit (IOV_MAX) is 1,024
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 4 * 1024 * 1024
+_TIMEVAL = struct.Struct("ll")
 
 
 class Connection:
-    """One TCP connection, plain or TLS. Receives and sends on one thread; ``cut`` may come from any."""
+    """One TCP connection. Receives and sends on one thread; ``cut`` may come from any."""
 
     def __init__(self, sock: socket.socket, peer_address: str, send_seconds: float) -> None:
         """``send_seconds``: how long the peer may leave one piece of ours untaken."""
         self.peer_address = peer_address
         self._socket = sock
-        self._send_seconds = send_seconds
-        self._is_tls = isinstance(sock, ssl.SSLSocket)
         self._poll = select.poll()  # unlike select.select, good for descriptors beyond 1,023
         self._poll.register(sock, select.POLLIN)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # The kernel keeps the time for sending: Python's own timeouts cost further system calls for each one.
+            whole, fraction = divmod(send_seconds, 1)
+            timeout = _TIMEVAL.pack(int(whole), int(fraction * 1_000_000))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+            sock.settimeout(None)
 
     def receive_into(self, space: memoryview, deadline: float) -> int:
         """Block for bytes until the deadline (``time.monotonic`` seconds): how many came, 0 when the peer closed.
 
         Raises PeerFailure at the deadline or when the connection breaks.
         """
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise PeerFailure("nothing received within the deadline")
         try:
-            self._socket.settimeout(remaining)
-            self._acknowledge_quickly()
-            return self._socket.recv_into(space)
-        except TimeoutError as error:
-            raise PeerFailure("nothing received within the deadline") from error
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    return self._socket.recv_into(space, 0, socket.MSG_DONTWAIT)
+                self._wait(deadline)
         except OSError as error:
-            raise PeerFailure(f"connection broke while receiving: {error.strerror or error}") from error
+            raise _broken("receiving", error) from error
 
     def send(self, parts: Parts) -> None:
         """Send all parts, gathered into few system calls. Raises PeerFailure."""
         try:
-            self._socket.settimeout(self._send_seconds)
-            if self._is_tls:
-                self._socket.sendall(b"".join(parts))
-                return
             for start in range(0, len(parts), _MAX_PARTS):
                 self._send_some(parts[start : start + _MAX_PARTS])
-        except TimeoutError as error:
+        except BlockingIOError as error:
             raise PeerFailure("the peer takes no more bytes") from error
         except OSError as error:
-            raise PeerFailure(f"connection broke while sending: {error.strerror or error}") from error
+            raise _broken("sending", error) from error
 
     def is_readable(self) -> bool:
         """Would receiving return at once?"""
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return True
         try:
             return bool(self._poll.poll(0))
         except OSError:
@@ -86,9 +81,7 @@ class Connection:
 
     def cut(self, last_words: bytes) -> None:
         """End the connection from another thread, at once: the thread that receives or sends sees it closed."""
-        with contextlib.suppress(OSError):
-            if not self._is_tls:
-                os.write(self._socket.fileno(), last_words)  # unlike send, never waits for a peer that takes nothing
+        self._call_after(last_words)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -97,13 +90,21 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.close()
 
-    def _acknowledge_quickly(self) -> None:
-        """Have the kernel acknowledge at once what comes next, a setting that it forgets by itself.
-
-        A peer with Nagle's algorithm on waits for our acknowledgement between its small writes, 40 ms each otherwise.
-        """
+    def _call_after(self, last_words: bytes) -> None:
+        """Send without ever waiting for a peer that takes nothing."""
         with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            self._socket.send(last_words, socket.MSG_DONTWAIT)
+
+    def _wait(self, deadline: float) -> None:
+        """Wait for something to receive.
+
+        The kernel is asked to acknowledge at once what comes, which it forgets by itself: a peer with Nagle's
+        algorithm on waits for our acknowledgement between its small writes, 40 ms each otherwise.
+        """
+        remaining = deadline - time.monotonic()
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if remaining <= 0 or not self._poll.poll(math.ceil(remaining * 1000)):
+            raise PeerFailure("nothing received within the deadline")
 
     def _send_some(self, parts: Parts) -> None:
         total = sum(map(len, parts))
@@ -121,6 +122,49 @@ class Connection:
             if not count:
                 return
             left -= count
+
+
+class SecureConnection(Connection):
+    """A connection whose TLS handshake is done."""
+
+    def __init__(self, sock: ssl.SSLSocket, peer_address: str, send_seconds: float) -> None:
+        super().__init__(sock, peer_address, send_seconds)
+        self._secured = sock
+        self._send_seconds = send_seconds
+
+    def receive_into(self, space: memoryview, deadline: float) -> int:
+        """See Connection.receive_into. Python keeps the time: one record may take several reads of the socket."""
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise PeerFailure("nothing received within the deadline")
+        try:
+            self._secured.settimeout(remaining)
+            return self._secured.recv_into(space)
+        except TimeoutError as error:
+            raise PeerFailure("nothing received within the deadline") from error
+        except OSError as error:
+            raise _broken("receiving", error) from error
+
+    def send(self, parts: Parts) -> None:
+        """See Connection.send."""
+        try:
+            self._secured.settimeout(self._send_seconds)
+            self._secured.sendall(b"".join(parts))
+        except TimeoutError as error:
+            raise PeerFailure("the peer takes no more bytes") from error
+        except OSError as error:
+            raise _broken("sending", error) from error
+
+    def is_readable(self) -> bool:
+        """See Connection.is_readable."""
+        return self._secured.pending() > 0 or super().is_readable()
+
+    def _call_after(self, last_words: bytes) -> None:
+        """A record cannot be sent from another thread."""
+
+
+def _broken(doing: str, error: OSError) -> PeerFailure:
+    return PeerFailure(f"connection broke while {doing}: {error.strerror or error}")
 
 
 def _behind(parts: Parts, sent: int) -> Parts:

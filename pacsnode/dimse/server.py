@@ -23,7 +23,7 @@ from pacsnode.dimse import contexts, negotiation
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
-from pacsnode.dimse.connection import Connection
+from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.negotiation import Rejection, Request
 from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation
 from pacsnode.model import Uid
@@ -176,7 +176,7 @@ class _Handler(RequestHandler):
             secured = tls.wrap_socket(self.request, server_side=True)
         except OSError as error:
             raise PeerFailure(f"TLS handshake failed: {error}") from error
-        return Connection(secured, address, limits.response)
+        return SecureConnection(secured, address, limits.response)
 
     def _associate(self, transport: Transport, whole_by: float) -> Association | None:
         """Read the A-ASSOCIATE-RQ and answer it; None when it was rejected. Raises PeerFailure, ProtocolViolation."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -94,12 +95,13 @@ def limits(**changes: float) -> Limits:
 
 def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
     """Wait until the condition holds: whether it came to that."""
+    deadline = time.monotonic() + seconds
     pause = threading.Event()
-    for _ in range(int(seconds / _STEP_SECONDS)):
-        if condition():
-            return True
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
         pause.wait(_STEP_SECONDS)
-    return condition()
+    return True
 
 
 def serving_threads() -> list[str]:
