@@ -133,7 +133,7 @@ class Ingest:
         """Check the instance and make it durable: when this returns, Success may be said.
 
         Raises BadDataset (UidMismatch where it names another instance than the arrival), MalformedUid,
-        DuplicateRefused, StoreError or IndexFailure; nothing visible is left then.
+        DuplicateRefused or StoreError, and nothing visible is left. After an IndexFailure an orphan may be.
         """
         found = header.read_header(self._walker.finish())
         header.check_against(found, self.arrival)

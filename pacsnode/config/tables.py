@@ -101,8 +101,8 @@ class Limits(Table):
     """Associations at a time; further ones are rejected: local limit exceeded."""
     associations_per_peer: Count = 64
     """Associations at a time of one calling AE title."""
-    connections_before_association: Count = 32
-    """Connections at a time that have not sent their A-ASSOCIATE-RQ yet."""
+    connections_before_association: Count = 64
+    """Connections at a time that have not sent their whole A-ASSOCIATE-RQ; beyond, the oldest one is ended."""
     pdu: Buffer = 256 * KIB
     """Maximum Length of PDUs that we announce (PS3.8 D.1)."""
     pdu_hard_cap: Buffer = MIB

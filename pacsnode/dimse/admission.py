@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
 import threading
 import time
 from collections import Counter
 
+from pacsnode import log
 from pacsnode.config import Limits
 from pacsnode.dimse import negotiation
 from pacsnode.dimse.association import Association
@@ -13,13 +17,17 @@ from pacsnode.dimse.negotiation import Rejection
 
 
 class Admission:
-    """Counts what is open over all listeners. Connections that are not associations yet are counted apart, so that
-    silent ones never take an association's place. Safe to use from several threads."""
+    """Counts what is open over all listeners. Safe to use from several threads.
+
+    Connections that are not associations yet are counted apart, so that they never take an association's place. Where
+    there are too many, one that has had time to speak makes room: whoever holds connections open keeps nobody out.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._changed = threading.Condition()
-        self._connections = 0  # before association
+        self._waiting: dict[socket.socket, str] = {}  # before association, the oldest first: their addresses
+        self._evicted = 0
         self._associations: set[Association] = set()
         self._per_peer: Counter[str] = Counter()
         self._is_draining = False
@@ -29,19 +37,29 @@ class Admission:
         """How many associations are open now."""
         return len(self._associations)
 
-    def enter(self) -> bool:
-        """Count a new connection; False when there are too many that have not associated."""
+    def enter(self, sock: socket.socket, address: str) -> None:
+        """Count a new connection. Beyond the limit another one is ended: the oldest of the address with the most."""
         with self._changed:
-            if self._connections >= self._limits.connections_before_association:
-                return False
-            self._connections += 1
-            return True
+            if len(self._waiting) >= self._limits.connections_before_association:
+                self._evict()
+            self._waiting[sock] = address
 
-    def leave(self) -> None:
+    def leave(self, sock: socket.socket) -> None:
         """A connection has become an association, or has gone."""
         with self._changed:
-            self._connections -= 1
+            self._waiting.pop(sock, None)
             self._changed.notify_all()
+
+    def exchange(self, plain: socket.socket, secured: socket.socket) -> None:
+        """The connection has another socket from now on. One that was evicted meanwhile stays so."""
+        with self._changed:
+            address = self._waiting.pop(plain, None)
+            if address is not None:
+                self._waiting[secured] = address
+
+    def was_evicted(self, sock: socket.socket) -> bool:
+        """Did the connection have to make room?"""
+        return sock not in self._waiting
 
     def admit(self, association: Association) -> Rejection | None:
         """Count an association, or tell why there is no room for it."""
@@ -77,7 +95,17 @@ class Admission:
         for association in left:
             association.cut()
         with self._changed:
-            self._changed.wait_for(lambda: not self._associations and not self._connections, timeout=_CUT_SECONDS)
+            self._changed.wait_for(lambda: not self._associations and not self._waiting, timeout=_CUT_SECONDS)
+
+    def _evict(self) -> None:
+        (address, _), *_ = Counter(self._waiting.values()).most_common(1)
+        oldest = next(sock for sock, theirs in self._waiting.items() if theirs == address)
+        del self._waiting[oldest]
+        self._evicted += 1
+        if self._evicted & (self._evicted - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not flood the log
+            log.event("connections_evicted", level=logging.WARNING, address=address, so_far=self._evicted)
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
 
 
 _CUT_SECONDS = 5.0  # for threads to notice that they were cut, and clean up

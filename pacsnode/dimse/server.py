@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import selectors
 import socket
 import ssl
@@ -86,6 +87,9 @@ class Listener(AssociationServer):
         self._stopped = threading.Event()
         self._wake_reader, self._wake_writer = socket.socketpair()
         super().__init__(*args, **kwargs)
+        # The kernel tells us of a connection when its first bytes have come: silent ones cost no thread.
+        patience = math.ceil(self.entity.limits.association_deadline)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, patience)
         self.supported: dict[str, Proposed] = {str(context.abstract_syntax): context for context in self.contexts}
 
     def serve_forever(self, poll_interval: float | None = None) -> None:
@@ -116,10 +120,7 @@ class Listener(AssociationServer):
             log.event("accept_failed", level=logging.ERROR, reason=error)
             self._stopped.wait(_EMFILE_PAUSE_SECONDS)
             return
-        if not self.entity.admission.enter():
-            log.event("connection_refused", level=logging.WARNING, address=address[0], reason="too many connections")
-            sock.close()
-            return
+        self.entity.admission.enter(sock, address[0])
         thread = threading.Thread(
             target=self.RequestHandlerClass, args=(sock, address, self), name=f"association {address[0]}", daemon=True
         )
@@ -127,7 +128,7 @@ class Listener(AssociationServer):
             thread.start()
         except RuntimeError as error:
             log.event("connection_refused", level=logging.ERROR, address=address[0], reason=error)
-            self.entity.admission.leave()
+            self.entity.admission.leave(sock)
             sock.close()
 
 
@@ -141,28 +142,26 @@ class _Handler(RequestHandler):
 
     def handle(self) -> None:
         """The outermost loop of an association: whatever happens, the connection ends and the node goes on."""
-        address = str(self.client_address[0])
-        is_counted = True
+        address, admission = str(self.client_address[0]), self.server.entity.admission
         whole_by = time.monotonic() + self.server.entity.limits.association_deadline
         connection = Connection(self.request, address, self.server.entity.limits.response)
         try:
             if self.server.tls is not None:
                 connection = self._secure(address, self.server.tls)
             association = self._associate(Transport(connection, self.server.entity.limits), whole_by)
-            self.server.entity.admission.leave()
-            is_counted = False
+            admission.leave(self.request)
             if association is not None:
                 _run(association, self.server.entity)
         except PacsNodeError as error:
             if isinstance(error, ProtocolViolation):
                 connection.finish(pdu.abort(2, error.reason))
-            log.event("connection_ended", level=logging.WARNING, address=address, reason=error)
+            if not admission.was_evicted(self.request):
+                log.event("connection_ended", level=logging.WARNING, address=address, reason=error)
         except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place
             log.crash("connection_crashed", address=address)
             connection.finish(pdu.abort(2))
         finally:
-            if is_counted:
-                self.server.entity.admission.leave()
+            admission.leave(self.request)
             connection.close()
 
     def finish(self) -> None:
@@ -171,10 +170,14 @@ class _Handler(RequestHandler):
     def _secure(self, address: str, tls: ssl.SSLContext) -> Connection:
         """Handshake in this thread, under a deadline: never where others are accepted."""
         limits = self.server.entity.limits
-        self.request.settimeout(limits.association_deadline)
+        secured = tls.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
+        self.server.entity.admission.exchange(self.request, secured)
+        self.request = secured
+        secured.settimeout(limits.association_deadline)
         try:
-            secured = tls.wrap_socket(self.request, server_side=True)
+            secured.do_handshake()
         except OSError as error:
+            secured.close()
             raise PeerFailure(f"TLS handshake failed: {error}") from error
         return SecureConnection(secured, address, limits.response)
 

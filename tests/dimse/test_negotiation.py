@@ -141,13 +141,16 @@ def test_what_does_not_end_is_cut(nodes: Nodes) -> None:
     assert 0 == node.admission.associations
 
 
-def test_silent_connections_are_limited(nodes: Nodes) -> None:
-    """Connections that have not associated are counted apart; beyond their limit they are closed at once."""
+def test_connections_that_dawdle_make_room(nodes: Nodes) -> None:
+    """Connections that have not associated are counted apart; beyond their limit the oldest is ended, not the newest."""
     node = nodes.start(limits=limits(connections_before_association=2))
-    with RawPeer(node.port), RawPeer(node.port), RawPeer(node.port) as third:
-        third.read_end()
+    with RawPeer(node.port) as first, RawPeer(node.port) as second, RawPeer(node.port) as third:
+        for peer in (first, second, third):
+            peer.send(b"\x01\0\0")
+        first.read_end()
+        answered = node.echoes()
 
-    assert eventually(node.echoes)
+    assert answered
 
 
 def test_context_results(node: Running) -> None:
