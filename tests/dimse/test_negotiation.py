@@ -142,7 +142,7 @@ def test_what_does_not_end_is_cut(nodes: Nodes) -> None:
 
 
 def test_connections_that_dawdle_make_room(nodes: Nodes) -> None:
-    """Connections that have not associated are counted apart; beyond their limit the oldest is ended, not the newest."""
+    """Connections before association are counted apart; beyond their limit the oldest is ended, not the newest."""
     node = nodes.start(limits=limits(connections_before_association=2))
     with RawPeer(node.port) as first, RawPeer(node.port) as second, RawPeer(node.port) as third:
         for peer in (first, second, third):
