@@ -20,6 +20,7 @@ from pacsnode.index.connection import connection_of, grow_log, open_writer, tran
 
 T = TypeVar("T")
 
+_COMMITS_BEFORE_GROWTH = 16
 _MAX_BATCH = 256  # requests in one transaction: bounds how long the first of them waits
 _SYNC_FAILED = frozenset({apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC})
 
@@ -68,7 +69,6 @@ class Writer:
             migrations.create_where_empty(self._database)
             self.connection = connection_of(self._database)
             migrations.require_current(path, self.connection)
-            grow_log(self.connection)
         except PacsNodeError:
             self._database.close()
             raise
@@ -76,6 +76,7 @@ class Writer:
         self._mutex = threading.Condition(threading.Lock())
         self._waiting: deque[Request[object]] = deque()
         self._busy = False
+        self._until_growth = _COMMITS_BEFORE_GROWTH
         self._closed = False
         self._refusal = ""  # why nothing is written any more
 
@@ -101,6 +102,7 @@ class Writer:
         try:
             if self._refusal:
                 raise IndexFailure(self._refusal)
+            self._prepare_for_load()
             if not self._together(batch) and len(batch) > 1:
                 self._apart(batch)
         except (apsw.Error, IndexFailure) as error:
@@ -140,6 +142,12 @@ class Writer:
                 request.wake.release()
             if successor is not None:
                 successor.wake.release()
+
+    def _prepare_for_load(self) -> None:
+        """Lengthen the log once, when it turns out that more than a command's few commits will come."""
+        self._until_growth -= 1
+        if self._until_growth == 0:
+            grow_log(self.connection)
 
     def _together(self, batch: Sequence[Request[object]]) -> bool:
         """The ordinary way: no savepoints. False when one failed; nothing is written then."""
