@@ -74,8 +74,9 @@ def grow_log(connection: apsw.Connection) -> None:
             connection.execute("CREATE TABLE filler (filler BLOB)")
             connection.execute("INSERT INTO filler VALUES (zeroblob(?))", (_LOG_PAGES * _PAGE_BYTES,))
         finally:
-            connection.execute("ROLLBACK")
-        connection.pragma("cache_size", _WRITER_PRAGMAS["cache_size"])
+            if connection.in_transaction:  # on a full disk SQLite has rolled back by itself
+                connection.execute("ROLLBACK")
+            connection.pragma("cache_size", _WRITER_PRAGMAS["cache_size"])
 
 
 def open_reader(path: Path) -> APSWDatabase:

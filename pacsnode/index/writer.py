@@ -147,7 +147,8 @@ class Writer:
         """Lengthen the log once, when it turns out that more than a command's few commits will come."""
         self._until_growth -= 1
         if self._until_growth == 0:
-            grow_log(self.connection)
+            with contextlib.suppress(IndexFailure):  # no room for it may be room enough for what is to be written
+                grow_log(self.connection)
 
     def _together(self, batch: Sequence[Request[object]]) -> bool:
         """The ordinary way: no savepoints. False when one failed; nothing is written then."""
