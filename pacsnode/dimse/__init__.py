@@ -1,1 +1,1 @@
-"""DIMSE over associations: pynetdicom's codecs and tables under our own loop. The only room that imports pynetdicom."""
+"""DIMSE over associations: pynetdicom's AE, server and tables, our own loop. The only room that imports pynetdicom."""

@@ -1,23 +1,34 @@
-"""Presentation contexts: what we accept as acceptor, and pynetdicom's negotiation of them (PS3.7 D.3, PS3.8 9.3)."""
+"""Presentation contexts: what we support, and how they are negotiated (PS3.7 D.3.3.4, PS3.8 9.3.3.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
+from operator import attrgetter
 
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import sop_class
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
-from pynetdicom.presentation import PresentationContext as Proposed
-from pynetdicom.presentation import build_context, negotiate_as_acceptor
+from pynetdicom.presentation import PresentationContext as Supported
+from pynetdicom.presentation import build_context
 
 from pacsnode.dicom import syntax
 from pacsnode.dicom.identifier import Root
 from pacsnode.model import Uid
 from pacsnode.wire.command import CommandField
+from pacsnode.wire.items import ContextResult, ProposedContext, Roles
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
-ACCEPTED = 0x00
+
+
+class Result(IntEnum):
+    """Results of a presentation context (PS3.8 9.3.3.2)."""
+
+    ACCEPTANCE = 0
+    USER_REJECTION = 1
+    ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+    TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
 
 # PS3.4 C.6.1.3, C.6.2.3, C.6.3.3
 QUERY_RETRIEVE: Mapping[str, tuple[CommandField, Root]] = {
@@ -79,7 +90,16 @@ def transfer_syntaxes() -> list[str]:
     return [*_PREFERRED, *others, syntax.GE_PRIVATE_IMPLICIT_VR_BIG_ENDIAN_PIXELS]
 
 
-def supported(storage: Iterable[Uid]) -> list[Proposed]:
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What came of a request: the answer to each context by id, the roles granted, and what was accepted."""
+
+    results: list[ContextResult]
+    roles: dict[str, Roles]
+    accepted: dict[int, PresentationContext]
+
+
+def supported(storage: Iterable[Uid]) -> list[Supported]:
     """What the application entity supports: storage in every syntax and both roles, queries in the native ones."""
     contexts = [build_context(VERIFICATION, list(_NATIVE))]
     contexts += [build_context(uid, list(_NATIVE)) for uid in QUERY_RETRIEVE]
@@ -93,50 +113,70 @@ def supported(storage: Iterable[Uid]) -> list[Proposed]:
 
 
 def accept(
-    proposed: Sequence[Proposed], ours: Mapping[str, Proposed], roles: Mapping[str, tuple[bool, bool]]
-) -> tuple[list[Proposed], list[SCP_SCU_RoleSelectionNegotiation], dict[int, PresentationContext]]:
-    """Negotiate as acceptor: the results and role items to answer with, and the contexts that were accepted."""
-    wanted = {context.abstract_syntax for context in proposed}
-    relevant = [ours[uid] for uid in wanted if uid is not None and uid in ours]
-    results, role_items = negotiate_as_acceptor(list(proposed), relevant, dict(roles))  # type: ignore[arg-type]
-    return results, role_items, _accepted(results)
+    proposed: Iterable[ProposedContext], ours: Mapping[str, Supported], roles: Mapping[str, Roles]
+) -> Negotiated:
+    """Negotiate as acceptor. ``ours``: what we support, by abstract syntax; ``roles``: the selections proposed."""
+    found = Negotiated([], {}, {})
+    distinct = {(context.context_id, context.abstract_syntax): context for context in proposed}
+    for context in sorted(distinct.values(), key=_ID):
+        uid = context.abstract_syntax
+        support, selection = ours.get(uid), roles.get(uid)
+        syntax = _in_common(support, context)
+        granted = _granted(support, selection)
+        result = _result(support, syntax, granted)
+        found.results.append(ContextResult(context.context_id, result, syntax or context.transfer_syntaxes[0]))
+        if result is Result.ACCEPTANCE:
+            found.accepted[context.context_id] = PresentationContext(
+                context.context_id, Uid(uid), Uid(syntax), as_scu=granted.scp, as_scp=granted.scu
+            )
+            if selection is not None and _has_roles(support):
+                found.roles[uid] = granted
+    return found
 
 
-def settle(proposed: Iterable[Proposed], granted: Mapping[int, str]) -> dict[int, PresentationContext]:
+def settle(proposed: Iterable[ProposedContext], granted: Iterable[ContextResult]) -> dict[int, PresentationContext]:
     """The contexts that the acceptor granted us as requestor, in a transfer syntax that we proposed."""
+    accepted = {one.context_id: one.transfer_syntax for one in granted if one.result == Result.ACCEPTANCE}
     return {
-        context.context_id: PresentationContext(
-            context.context_id,
-            Uid(str(context.abstract_syntax)),
-            Uid(granted[context.context_id]),
-            as_scu=True,
-            as_scp=False,
-        )
-        for context in proposed
-        if context.context_id is not None and granted.get(context.context_id) in context.transfer_syntax
+        number: PresentationContext(number, Uid(uid), Uid(accepted[number]), as_scu=True, as_scp=False)
+        for number, uid, syntaxes in proposed
+        if accepted.get(number) in syntaxes
     }
 
 
-def propose(pairs: Iterable[tuple[Uid, Uid]]) -> list[Proposed]:
+def propose(pairs: Iterable[tuple[Uid, Uid]]) -> list[ProposedContext]:
     """One context for each (SOP class, transfer syntax), at most 128 of them, with the odd ids of PS3.8 9.3.2.2."""
-    contexts = []
-    for number, (sop_class_uid, transfer_syntax_uid) in enumerate(pairs):
-        context = build_context(sop_class_uid, [transfer_syntax_uid])
-        context.context_id = 2 * number + 1
-        contexts.append(context)
-    return contexts
+    return [
+        ProposedContext(2 * number + 1, sop_class_uid, (transfer_syntax_uid,))
+        for number, (sop_class_uid, transfer_syntax_uid) in enumerate(pairs)
+    ]
 
 
-def _accepted(results: Iterable[Proposed]) -> dict[int, PresentationContext]:
-    accepted = {}
-    for context in results:
-        if context.result != ACCEPTED or context.context_id is None:
-            continue
-        accepted[context.context_id] = PresentationContext(
-            context.context_id,
-            Uid(str(context.abstract_syntax)),
-            Uid(str(context.transfer_syntax[0])),
-            as_scu=bool(context.as_scu),
-            as_scp=bool(context.as_scp),
-        )
-    return accepted
+_ID = attrgetter("context_id")
+_DEFAULT_ROLES = Roles(scu=True, scp=False)  # PS3.7 D.3.3.4: without role selection
+
+
+def _in_common(support: Supported | None, context: ProposedContext) -> str:
+    """The transfer syntax that we prefer among those proposed; "" where there is none."""
+    wanted = context.transfer_syntaxes
+    return next((str(uid) for uid in support.transfer_syntax if uid in wanted), "") if support is not None else ""
+
+
+def _has_roles(support: Supported | None) -> bool:
+    """Do we answer role selection for it?"""
+    return support is not None and support.scu_role is not None and support.scp_role is not None
+
+
+def _granted(support: Supported | None, selection: Roles | None) -> Roles:
+    """What the requestor may be: never more than it asked for."""
+    if support is None or selection is None or not _has_roles(support):
+        return _DEFAULT_ROLES
+    return Roles(selection.scu and bool(support.scu_role), selection.scp and bool(support.scp_role))
+
+
+def _result(support: Supported | None, syntax: str, granted: Roles) -> Result:
+    if support is None:
+        return Result.ABSTRACT_SYNTAX_NOT_SUPPORTED
+    if not syntax:
+        return Result.TRANSFER_SYNTAXES_NOT_SUPPORTED
+    return Result.ACCEPTANCE if any(granted) else Result.USER_REJECTION
