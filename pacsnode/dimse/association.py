@@ -196,14 +196,8 @@ class Association:
         self, context_id: int, command: Mapping[Element, int | str | bytes], data_set: bytes | None = None
     ) -> None:
         """Send a message. Raises PeerFailure."""
-        self.send_parts(self.parts_of(context_id, command, data_set))
-
-    def parts_of(
-        self, context_id: int, command: Mapping[Element, int | str | bytes], data_set: bytes | None = None
-    ) -> message.Parts:
-        """A message as it goes over the wire, to be sent together with others."""
         encoded = commands.encode(command, has_data_set=data_set is not None)
-        return message.message_parts(context_id, encoded, data_set, self.largest_value)
+        self.send_parts(message.message_parts(context_id, encoded, data_set, self.largest_value))
 
     def send_parts(self, parts: message.Parts) -> None:
         """Send PDUs that are ready. Raises PeerFailure."""
@@ -217,16 +211,20 @@ class Association:
         data_set: bytes | None = None,
     ) -> None:
         """Send a response to a request. Raises PeerFailure."""
-        self.send_parts(self.response_parts(request, status, extra, data_set))
+        parts = self.response_command(request, status, extra, has_data_set=data_set is not None)
+        if data_set is not None:
+            parts += self.data_set_parts(request, data_set)
+        self.send_parts(parts)
 
-    def response_parts(
+    def response_command(
         self,
         request: Message,
         status: int,
         extra: Mapping[Element, int | str | bytes] | None = None,
-        data_set: bytes | None = None,
+        *,
+        has_data_set: bool,
     ) -> message.Parts:
-        """A response as it goes over the wire."""
+        """The command of a response as PDUs; it may be sent again and again, each time before another data set."""
         fields: dict[Element, int | str | bytes] = {
             Element.AFFECTED_SOP_CLASS_UID: request.command.elements.get(Element.AFFECTED_SOP_CLASS_UID, b""),
             Element.COMMAND_FIELD: request.command_field | commands.RESPONSE_BIT,
@@ -234,7 +232,12 @@ class Association:
             Element.STATUS: status,
         }
         fields.update(extra or {})
-        return self.parts_of(request.context.context_id, fields, data_set)
+        encoded = commands.encode(fields, has_data_set=has_data_set)
+        return message.command_parts(request.context.context_id, encoded, self.largest_value)
+
+    def data_set_parts(self, request: Message, data_set: bytes) -> message.Parts:
+        """A whole data set of a response as PDUs."""
+        return message.data_set_parts(request.context.context_id, memoryview(data_set), self.largest_value, ends=True)
 
     def release(self) -> None:
         """Ask for release as requestor, wait for the answer and close. Raises PeerFailure, ProtocolViolation."""

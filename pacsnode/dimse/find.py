@@ -57,6 +57,7 @@ class FindService:
             raise InvalidQuery("C-FIND on a presentation context of another service")
         asked = identifier.parse_find(data, request.context.transfer_syntax, root)
         pending = status.PENDING_WITHOUT_OPTIONAL_KEYS if asked.unsupported else status.PENDING
+        command = association.response_command(request, pending, has_data_set=True)
         limit = association.limits.results
         ready: Parts = []
         with closing(self._index.find(asked.query)) as matches:  # type: ignore[type-var]
@@ -67,7 +68,8 @@ class FindService:
                 found = identifier.encode_match(
                     asked, match, request.context.transfer_syntax, retrieve_ae_title=self._retrieve_ae_title
                 )
-                ready += association.response_parts(request, pending, data_set=found)
+                ready += command
+                ready += association.data_set_parts(request, found)
                 counted.matches += 1
                 if counted.matches % _RESPONSES_PER_SEND == 0:
                     association.send_parts(ready)
