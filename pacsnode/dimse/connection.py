@@ -14,8 +14,8 @@ from pacsnode.errors import PeerFailure
 from pacsnode.wire.message import Parts
 
 _MAX_PARTS = 512  # per sendmsg; the kernel's limit (IOV_MAX) is 1,024
-_LINGER_SECONDS = 2.0
-_LINGER_BYTES = 4 * 1024 * 1024
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 256 * 1024
 _TIMEVAL = struct.Struct("ll")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import islice
 
 from pacsnode import log
@@ -12,6 +14,7 @@ from pacsnode.config import Limits
 from pacsnode.dimse import peers, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
+from pacsnode.dimse.breaker import CircuitBreaker
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.dimse.retrieve import Cancelled, RetrieveOperation
 from pacsnode.dimse.send import MoveOriginator, Sender
@@ -21,27 +24,48 @@ from pacsnode.storage.store import Store
 from pacsnode.wire.command import MEDIUM_PRIORITY, Element
 
 _Pair = tuple[Uid, Uid]
+_Associate = Callable[[Iterable[_Pair]], AbstractContextManager[Association]]
 
 
 class MoveService:
     """Sends what is asked for to the move destination, proposing exactly what is sent."""
 
-    def __init__(self, archive: Archive, access: Access, *, ae_title: str, limits: Limits) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        access: Access,
+        *,
+        ae_title: str,
+        limits: Limits,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._archive = archive
         self._access = access
         self._ae_title = ae_title
         self._limits = limits
+        self._monotonic = monotonic
+        self._breaker = CircuitBreaker(monotonic)
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-MOVE-RQ."""
-        operation = RetrieveOperation(self._archive, association, request)
+        operation = RetrieveOperation(self._archive, association, request, monotonic=self._monotonic)
         operation.serve(self._access, "move", self._send_all)
 
     def _send_all(self, operation: RetrieveOperation) -> None:
         destination = self._access.destination(operation.request.command.text(Element.MOVE_DESTINATION))
         pairs = iter(dict.fromkeys(map(_pair, operation.instances())))
         while group := frozenset(islice(pairs, peers.MAX_CONTEXTS)):
-            _Delivery(operation, self._archive.store, group).run(destination, self._ae_title, self._limits)
+            delivery = _Delivery(operation, self._archive.store, group)
+            delivery.run(lambda pairs: self._associate(destination, pairs), destination.ae_title)
+
+    @contextmanager
+    def _associate(self, destination: Peer, pairs: Iterable[_Pair]) -> Iterator[Association]:
+        with ExitStack() as stack:
+            with self._breaker.attempt(destination.ae_title):
+                outgoing = stack.enter_context(
+                    peers.associate(destination, pairs, calling_ae=self._ae_title, limits=self._limits)
+                )
+            yield outgoing
 
 
 class _Delivery:
@@ -56,15 +80,14 @@ class _Delivery:
         self._sender: Sender | None = None
         self._contexts: dict[_Pair, PresentationContext] = {}
 
-    def run(self, destination: Peer, ae_title: str, limits: Limits) -> None:
+    def run(self, associate: _Associate, destination: str) -> None:
         """Attempt each instance; when the destination fails, what is left counts as failed. Raises Cancelled."""
         cancelled: Cancelled | None = None
         with ExitStack() as stack:
             try:
-                outgoing = peers.associate(destination, sorted(self._pairs), calling_ae=ae_title, limits=limits)
-                self._begin(stack.enter_context(outgoing))
+                self._begin(stack.enter_context(associate(sorted(self._pairs))))
             except PeerFailure as error:
-                self._give_up(destination.ae_title, error)
+                self._give_up(destination, error)
             try:
                 for instance in self._operation.instances():
                     if _pair(instance) in self._pairs:

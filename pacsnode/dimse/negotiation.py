@@ -21,6 +21,7 @@ from pacsnode.wire import items as codec
 from pacsnode.wire.items import ItemType, ProposedContext, Roles, item, items
 from pacsnode.wire.pdu import AbortReason, PduType
 
+_MOST_CONTEXTS = 128  # odd ids from 1 to 255 (PS3.8 9.3.2.2)
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _PDU_HEADER_BYTES = 6
 _TITLE_BYTES = 16
@@ -153,6 +154,8 @@ def _items_of(data: bytes) -> tuple[list[_Item], list[_Item]]:
     if len(data) < _ITEMS.start:
         raise ValueError("fixed fields are incomplete")
     top = list(items(data[_ITEMS]))
+    if sum(kind == ItemType.PROPOSED_CONTEXT for kind, _ in top) > _MOST_CONTEXTS:
+        raise ProtocolViolation("more presentation contexts than ids", reason=AbortReason.INVALID_PARAMETER)
     return top, [one for kind, content in top if kind == ItemType.USER_INFORMATION for one in items(content)]
 
 

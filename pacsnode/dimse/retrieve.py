@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -18,6 +19,9 @@ from pacsnode.wire.command import Element
 
 _MAX_COUNT = 0xFFFF  # VR US; a larger retrieve goes on, its counters stay there
 _MAX_FAILED_UIDS = 1000  # what fits UI's 16-bit length in explicit VR
+# Pending responses are optional (PS3.4 C.4.2.1.6): enough of them that no requester takes us for dead.
+_PENDING_INSTANCES = 10
+_PENDING_SECONDS = 1.0
 
 
 class SubOperations:
@@ -67,12 +71,22 @@ class Cancelled(Exception):
 class RetrieveOperation:
     """One C-MOVE or C-GET being served."""
 
-    def __init__(self, archive: Archive, association: Association, request: Message) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        association: Association,
+        request: Message,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.association = association
         self.request = request
         self.archive = archive
         self.query = Query(level=Level.STUDY)
         self.counts = SubOperations(0)
+        self._monotonic = monotonic
+        self._untold = _PENDING_INSTANCES - 1  # sub-operations since the last pending response; the first is told
+        self._told_at = 0.0
 
     def serve(self, access: Access, operation: str, send_all: Callable[[RetrieveOperation], None]) -> None:
         """Read the identifier, run the sub-operations by ``send_all`` and answer. Raises PeerFailure and
@@ -109,11 +123,11 @@ class RetrieveOperation:
             yield from found
 
     def report(self, instance: Instance, code: int) -> None:
-        """Count a sub-operation and tell the requester; raises Cancelled when it has asked to stop."""
+        """Count a sub-operation and tell the requester now and then; raises Cancelled when it has asked to stop."""
         self.counts.record(instance.header.sop_instance_uid, code)
         if self.association.is_cancelled(self.request.message_id):
             raise Cancelled
-        if self.counts.remaining:
+        if self.counts.remaining and self._is_pending_due():
             self.association.respond(self.request, status.PENDING, self.counts.fields(with_remaining=True))
 
     def attempt(self, instance: Instance, send: Callable[[Instance], int]) -> None:
@@ -124,6 +138,14 @@ class RetrieveOperation:
             log.event("damaged", level=logging.ERROR, uid=instance.header.sop_instance_uid, reason=error)
             code = status.of(status.RETRIEVE, error)
         self.report(instance, code)
+
+    def _is_pending_due(self) -> bool:
+        self._untold += 1
+        now = self._monotonic()
+        if self._untold < _PENDING_INSTANCES and now < self._told_at + _PENDING_SECONDS:
+            return False
+        self._untold, self._told_at = 0, now
+        return True
 
     def _read_identifier(self, access: Access, operation: str) -> None:
         data = self.request.data_set(self.association.limits.identifier)

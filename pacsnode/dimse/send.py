@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pacsnode.dimse.association import Association
 from pacsnode.dimse.contexts import PresentationContext
-from pacsnode.errors import ObjectDamaged, PeerFailure
+from pacsnode.errors import ObjectDamaged, PeerFailure, StoreError
 from pacsnode.model import Instance
 from pacsnode.storage.store import Store
 from pacsnode.wire import command as commands
@@ -68,10 +68,13 @@ class Sender:
         return response.number(Element.STATUS)
 
     def _read(self, source: BinaryIO, size: int) -> int:
-        """Bytes read into the buffer; 0 where there are none or the disk fails."""
+        """Bytes read into the buffer; 0 where there are none or the disk fails.
+
+        Nothing is raised, because what may be raised depends on whether a part has been sent.
+        """
         try:
             return int(source.readinto(self._buffer[:size]))  # type: ignore[attr-defined]
-        except OSError:
+        except (OSError, StoreError):
             return 0
 
     def _command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import selectors
@@ -20,18 +21,21 @@ from pynetdicom.transport import AssociationServer, RequestHandler
 from pacsnode import log
 from pacsnode.config import Limits
 from pacsnode.dicom import part10
-from pacsnode.dimse import contexts, negotiation
+from pacsnode.dimse import contexts, negotiation, waiting
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.negotiation import Rejection, Request
+from pacsnode.dimse.waiting import WaitingRoom
 from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation
 from pacsnode.model import Uid
 from pacsnode.wire import pdu
 from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
 
+_Socket = socket.socket  # in a class that has an attribute of this name
 _EMFILE_PAUSE_SECONDS = 0.1
+_A_FEW_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ def listen(
 class Listener(AssociationServer):
     """One listening socket: accepts, counts, and starts a thread for each connection. Nothing else happens here."""
 
-    request_queue_size = 128
-    socket: socket.socket
+    request_queue_size = 1024  # a burst of connections that overflows it costs the next good one a second or three
+    socket: _Socket
 
     def __init__(
         self, *args: Any, entity: Entity, accepts_unknown: bool, tls: ssl.SSLContext | None, **kwargs: Any
@@ -95,11 +99,19 @@ class Listener(AssociationServer):
     def serve_forever(self, poll_interval: float | None = None) -> None:
         """Accept until ``shutdown``; blocks, never polls."""
         with selectors.DefaultSelector() as selector:
+            room = WaitingRoom(selector, self.entity.limits.association_deadline)
             selector.register(self._wake_reader, selectors.EVENT_READ)
             selector.register(self.socket, selectors.EVENT_READ)
             while not self._stopped.is_set():
-                if any(key.fileobj is self.socket for key, _ in selector.select()):
-                    self._accept()
+                for key, _ in selector.select(room.timeout()):
+                    if key.fileobj is self.socket:
+                        self._accept(room)
+                    elif key.data is not None:
+                        self._heard(room, *key.data)
+                for sock in room.overdue():
+                    self._drop(room, sock)
+            for sock in room.everybody():
+                self._drop(room, sock)
 
     def shutdown(self) -> None:
         """Stop accepting; associations go on. May be called twice, from any thread."""
@@ -112,7 +124,7 @@ class Listener(AssociationServer):
         self._wake_reader.close()
         self._wake_writer.close()
 
-    def _accept(self) -> None:
+    def _accept(self, room: WaitingRoom) -> None:
         try:
             sock, address = self.socket.accept()
         except OSError as error:
@@ -121,6 +133,33 @@ class Listener(AssociationServer):
             self._stopped.wait(_EMFILE_PAUSE_SECONDS)
             return
         self.entity.admission.enter(sock, address[0])
+        if waiting.has_header(sock):
+            self._start(sock, address)
+        elif waiting.is_gone(sock):
+            self._end(sock)
+        else:
+            room.take(sock, address)
+
+    def _heard(self, room: WaitingRoom, sock: _Socket, address: tuple[Any, ...]) -> None:
+        """A connection that waited has sent a header, or has gone."""
+        room.leave(sock)
+        if waiting.has_header(sock):
+            self._start(sock, address)
+        else:
+            self._end(sock)
+
+    def _drop(self, room: WaitingRoom, sock: _Socket) -> None:
+        room.leave(sock)
+        self._end(sock)
+
+    def _end(self, sock: _Socket) -> None:
+        self.entity.admission.leave(sock)
+        with contextlib.suppress(OSError):
+            sock.recv(_A_FEW_BYTES, socket.MSG_DONTWAIT)  # closing with unread bytes would be a reset
+        sock.close()
+
+    def _start(self, sock: _Socket, address: tuple[Any, ...]) -> None:
+        """Serve the connection in a thread of its own."""
         thread = threading.Thread(
             target=self.RequestHandlerClass, args=(sock, address, self), name=f"association {address[0]}", daemon=True
         )
@@ -128,8 +167,7 @@ class Listener(AssociationServer):
             thread.start()
         except RuntimeError as error:
             log.event("connection_refused", level=logging.ERROR, address=address[0], reason=error)
-            self.entity.admission.leave(sock)
-            sock.close()
+            self._end(sock)
 
 
 class _Handler(RequestHandler):
@@ -156,7 +194,8 @@ class _Handler(RequestHandler):
             if isinstance(error, ProtocolViolation):
                 connection.finish(pdu.abort(2, error.reason))
             if not admission.was_evicted(self.request):
-                log.event("connection_ended", level=logging.WARNING, address=address, reason=error)
+                level = logging.INFO if isinstance(error, PeerFailure) else logging.WARNING
+                log.event("connection_ended", level=level, address=address, reason=error)
         except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place
             log.crash("connection_crashed", address=address)
             connection.finish(pdu.abort(2))

@@ -54,6 +54,8 @@ class Roles(NamedTuple):
     scp: bool
 
 
+MOST_ITEMS = 512  # of an association PDU, and of its user information: 128 contexts, as many role selections, others
+_MOST_OF_A_CONTEXT = 72  # an abstract syntax, transfer syntaxes of which the standard knows some fifty, unknown ones
 NO_UID = "0.0"
 _HEADER = struct.Struct(">BxH")
 _CONTEXT = struct.Struct(">BxBx")
@@ -63,10 +65,16 @@ _MAX_UID_LENGTH = 64
 _ABSTRACT, _TRANSFER = int(ItemType.ABSTRACT_SYNTAX), int(ItemType.TRANSFER_SYNTAX)
 
 
-def items(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and content of each item. Raises ProtocolViolation where one is longer than what is there."""
+def items(data: bytes, most: int = MOST_ITEMS) -> Iterator[tuple[int, bytes]]:
+    """Type and content of each item. Raises ProtocolViolation for more than ``most``, or one longer than what is there.
+
+    A mebibyte of tiny items would otherwise cost a second of everybody's time.
+    """
     position, end = 0, len(data)
     while position < end:
+        most -= 1
+        if most < 0:
+            raise ProtocolViolation("too many items", reason=AbortReason.INVALID_PARAMETER)
         if end - position < _HEADER.size:
             raise _malformed()
         kind, length = _HEADER.unpack_from(data, position)
@@ -87,7 +95,7 @@ def read_proposed(content: bytes) -> ProposedContext:
     if not content or not content[0] & 1:
         raise _malformed()
     abstract_syntaxes, transfer_syntaxes = [], []
-    for kind, raw in items(content[_CONTEXT.size :]):
+    for kind, raw in items(content[_CONTEXT.size :], _MOST_OF_A_CONTEXT):
         if kind == _TRANSFER:
             transfer_syntaxes.append(uid(raw))
         elif kind == _ABSTRACT:

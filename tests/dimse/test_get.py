@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from pacsnode.errors import IndexFailure
+from pacsnode.errors import IndexFailure, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Key, Query
 from pacsnode.storage.memory import MemoryStore
@@ -97,7 +97,8 @@ def test_all_done(node: Running) -> None:
         final.number(COMMAND), final.number(RESPONDED_TO), final.text(SOP_CLASS),
     )  # fmt: skip
     assert ([images.image(number) for number in TWENTY], 0) == ([found.data_set for found in instances], echo)
-    for number, response in enumerate(pending, start=1):
+    assert [1, 11] == [response.counters[1] for response in pending]
+    for number, response in zip((1, 11), pending, strict=True):
         assert (0xFF00, None, (20 - number, number, 0, 0)) == (response.status, response.data_set, response.counters)
 
 
@@ -287,14 +288,15 @@ def test_response_to_another_message(node: Running) -> None:
 class FailingFile(io.FileIO):
     """A file whose disk fails when so many reads are through."""
 
-    def __init__(self, descriptor: int, good_reads: int) -> None:
+    def __init__(self, descriptor: int, good_reads: int, error: Exception) -> None:
         super().__init__(descriptor)
         self._left = good_reads
+        self._error = error
 
     def readinto(self, buffer: Any) -> int:
         self._left -= 1
         if self._left < 0:
-            raise OSError(errno.EIO, "Input/output error")
+            raise self._error
         return super().readinto(buffer) or 0
 
 
@@ -302,18 +304,26 @@ class FailingStore(MemoryStore):
     """A store whose first object is on a failing disk."""
 
     good_reads = 0
+    error: Exception = OSError(errno.EIO, "Input/output error")
 
     def open(self, key: Key) -> BinaryIO:
         source = super().open(key)
         if key != min(self.objects):
             return source
         with source:
-            return FailingFile(os.dup(source.fileno()), self.good_reads)
+            return FailingFile(os.dup(source.fileno()), self.good_reads, self.error)
 
 
-def test_a_disk_that_fails(nodes: Nodes) -> None:
+# What the operating system says, and what the file store makes of it.
+DISK_ERRORS = (OSError(errno.EIO, "Input/output error"), ObjectDamaged("an object cannot be read"))
+
+
+@pytest.mark.parametrize("error", DISK_ERRORS)
+def test_a_disk_that_fails(nodes: Nodes, error: Exception) -> None:
     """What cannot be read at all is a failed sub-operation."""
-    node = nodes.start(store=FailingStore())
+    store = FailingStore()
+    store.error = error
+    node = nodes.start(store=store)
     node.keep(1, 2)
     with getter(node) as peer:
         instances, responses = peer.get(1, STUDY_GET, WHOLE_STUDY)
@@ -322,10 +332,11 @@ def test_a_disk_that_fails(nodes: Nodes) -> None:
     assert (uids([2]), uids([1])) == ([found.text(SOP_INSTANCE) for found in instances], failed_uids(responses[-1]))
 
 
-def test_a_disk_that_fails_on_the_way(nodes: Nodes) -> None:
+@pytest.mark.parametrize("error", DISK_ERRORS)
+def test_a_disk_that_fails_on_the_way(nodes: Nodes, error: Exception) -> None:
     """An instance that has begun and cannot be ended takes the association with it: nobody may take it for whole."""
     store = FailingStore()
-    store.good_reads = 1
+    store.good_reads, store.error = 1, error
     node = nodes.start(store=store)
     node.keep(1, pixels=bytes(3 << 20))
     with getter(node) as peer:

@@ -108,7 +108,8 @@ def test_all_done(node: Running, destination: Destination) -> None:
     assert NO_DATA_SET == final.number(DATA_SET_TYPE)
     assert [images.image(number) for number in TWENTY] == [received.data_set for received in destination.received]
     assert eventually(lambda: destination.endings == [RELEASE_RQ])
-    for number, response in enumerate(pending, start=1):
+    assert [1, 11] == [response.counters[1] for response in pending]
+    for number, response in zip((1, 11), pending, strict=True):
         assert (0xFF00, None) == (response.status, response.data_set)
         assert (20 - number, number, 0, 0) == response.counters
 

@@ -71,8 +71,10 @@ def test_echo(node: Running, trusting: ssl.SSLContext) -> None:
 
 @pytest.fixture
 def idle_clients(node: Running) -> Iterator[None]:
-    """TCP clients that connect and never speak."""
+    """TCP clients that begin a TLS handshake and speak no further."""
     clients = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(_IDLE_CLIENTS)]
+    for client in clients:
+        client.sendall(b"\x16\x03\x01\x02\x00\x01")
     assert eventually(lambda: len(serving_threads()) == _IDLE_CLIENTS)
     yield
     for client in clients:
