@@ -26,7 +26,9 @@ class Admission:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._changed = threading.Condition()
-        self._waiting: dict[socket.socket, str] = {}  # before association, the oldest first: their addresses
+        # Before association, the oldest first: their addresses. Speaking are those that have sent a PDU header.
+        self._silent: dict[socket.socket, str] = {}
+        self._speaking: dict[socket.socket, str] = {}
         self._evicted = 0
         self._associations: set[Association] = set()
         self._per_peer: Counter[str] = Counter()
@@ -38,28 +40,37 @@ class Admission:
         return len(self._associations)
 
     def enter(self, sock: socket.socket, address: str) -> None:
-        """Count a new connection. Beyond the limit another one is ended: the oldest of the address with the most."""
+        """Count a new connection. Beyond the limit another one is ended: the oldest of the address with the most,
+        and one that has not spoken yet where there is any."""
         with self._changed:
-            if len(self._waiting) >= self._limits.connections_before_association:
-                self._evict()
-            self._waiting[sock] = address
+            if len(self._silent) + len(self._speaking) >= self._limits.connections_before_association:
+                self._evict(self._silent or self._speaking)
+            self._silent[sock] = address
+
+    def spoke(self, sock: socket.socket) -> None:
+        """The connection has sent a PDU header."""
+        with self._changed:
+            address = self._silent.pop(sock, None)
+            if address is not None:
+                self._speaking[sock] = address
 
     def leave(self, sock: socket.socket) -> None:
         """A connection has become an association, or has gone."""
         with self._changed:
-            self._waiting.pop(sock, None)
+            self._silent.pop(sock, None)
+            self._speaking.pop(sock, None)
             self._changed.notify_all()
 
     def exchange(self, plain: socket.socket, secured: socket.socket) -> None:
         """The connection has another socket from now on. One that was evicted meanwhile stays so."""
         with self._changed:
-            address = self._waiting.pop(plain, None)
+            address = self._speaking.pop(plain, None)
             if address is not None:
-                self._waiting[secured] = address
+                self._speaking[secured] = address
 
     def was_evicted(self, sock: socket.socket) -> bool:
         """Did the connection have to make room?"""
-        return sock not in self._waiting
+        return sock not in self._silent and sock not in self._speaking
 
     def admit(self, association: Association) -> Rejection | None:
         """Count an association, or tell why there is no room for it."""
@@ -95,12 +106,12 @@ class Admission:
         for association in left:
             association.cut()
         with self._changed:
-            self._changed.wait_for(lambda: not self._associations and not self._waiting, timeout=_CUT_SECONDS)
+            self._changed.wait_for(lambda: not self._associations and not self._speaking, timeout=_CUT_SECONDS)
 
-    def _evict(self) -> None:
-        (address, _), *_ = Counter(self._waiting.values()).most_common(1)
-        oldest = next(sock for sock, theirs in self._waiting.items() if theirs == address)
-        del self._waiting[oldest]
+    def _evict(self, connections: dict[socket.socket, str]) -> None:
+        (address, _), *_ = Counter(connections.values()).most_common(1)
+        oldest = next(sock for sock, theirs in connections.items() if theirs == address)
+        del connections[oldest]
         self._evicted += 1
         if self._evicted & (self._evicted - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not flood the log
             log.event("connections_evicted", level=logging.WARNING, address=address, so_far=self._evicted)

@@ -160,6 +160,7 @@ class Listener(AssociationServer):
 
     def _start(self, sock: _Socket, address: tuple[Any, ...]) -> None:
         """Serve the connection in a thread of its own."""
+        self.entity.admission.spoke(sock)
         thread = threading.Thread(
             target=self.RequestHandlerClass, args=(sock, address, self), name=f"association {address[0]}", daemon=True
         )
