@@ -79,11 +79,6 @@ class HeadTemplate:
         return self._start + digest.encode("ascii")
 
 
-def encode_head(arrival: Arrival, digest: str) -> bytes:
-    """Preamble, prefix and file meta information of an object of ours; see HeadTemplate."""
-    return HeadTemplate(arrival).filled(digest)
-
-
 def read_head(source: BinaryIO) -> Head:
     """Read the head of one of our own objects, from its first byte. Raises ObjectDamaged when it is none.
 

@@ -60,7 +60,7 @@ class FindService:
         command = association.response_command(request, pending, has_data_set=True)
         limit = association.limits.results
         ready: Parts = []
-        with closing(self._index.find(asked.query)) as matches:  # type: ignore[type-var]
+        with closing(self._index.find(asked.query)) as matches:
             for match in matches:
                 if limit and counted.matches == limit:
                     association.send_parts(ready)

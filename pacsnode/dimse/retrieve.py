@@ -119,7 +119,7 @@ class RetrieveOperation:
 
     def instances(self) -> Iterator[Instance]:
         """The instances asked for, in pages."""
-        with closing(self.archive.index.instances(self.query)) as found:  # type: ignore[type-var]
+        with closing(self.archive.index.instances(self.query)) as found:
             yield from found
 
     def report(self, instance: Instance, code: int) -> None:

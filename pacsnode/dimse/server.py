@@ -184,17 +184,19 @@ class _Handler(RequestHandler):
         address, admission = str(self.client_address[0]), self.server.entity.admission
         whole_by = time.monotonic() + self.server.entity.limits.association_deadline
         connection = Connection(self.request, address, self.server.entity.limits.response)
+        is_waiting = True
         try:
             if self.server.tls is not None:
                 connection = self._secure(address, self.server.tls)
             association = self._associate(Transport(connection, self.server.entity.limits), whole_by)
             admission.leave(self.request)
+            is_waiting = False
             if association is not None:
                 _run(association, self.server.entity)
         except PacsNodeError as error:
             if isinstance(error, ProtocolViolation):
                 connection.finish(pdu.abort(2, error.reason))
-            if not admission.was_evicted(self.request):
+            if not is_waiting or not admission.was_evicted(self.request):
                 level = logging.INFO if isinstance(error, PeerFailure) else logging.WARNING
                 log.event("connection_ended", level=level, address=address, reason=error)
         except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol
 
 from pacsnode.model import Instance, Key, Match, Outcome, Query, StoredObject, Totals, Uid
@@ -34,10 +34,10 @@ class Index(Protocol):
     def versions(self, uid: Uid) -> list[Instance]:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""
 
-    def find(self, query: Query) -> Iterator[Match]:
+    def find(self, query: Query) -> Generator[Match, None, None]:
         """Matches at the query's level; paged with short read transactions; may be closed early."""
 
-    def instances(self, query: Query) -> Iterator[Instance]:
+    def instances(self, query: Query) -> Generator[Instance, None, None]:
         """Current versions of all instances below the entities that match; paged; may be closed early."""
 
     def count_instances(self, query: Query) -> int:

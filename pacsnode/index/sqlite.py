@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -93,14 +93,14 @@ class SqliteIndex:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""
         return self._instances(f"{entry.VERSIONS} ORDER BY instance.is_current DESC, instance.key DESC", uid)
 
-    def find(self, query: Query) -> Iterator[Match]:
+    def find(self, query: Query) -> Generator[Match, None, None]:
         """Matches in order of their first arrival. See Index.find.
 
         Raises InvalidQuery, at once, for a condition that the level does not have.
         """
         return self._matches(query, sql.selection(query))
 
-    def instances(self, query: Query) -> Iterator[Instance]:
+    def instances(self, query: Query) -> Generator[Instance, None, None]:
         """Current versions below the entities that match, by study, series and instance number.
 
         Raises InvalidQuery as ``find`` does.
@@ -157,7 +157,7 @@ class SqliteIndex:
         statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE {where}"
         return [entry.instance_of(row) for row in self._rows(statement, *values)]
 
-    def _matches(self, query: Query, found: sql.Selection) -> Iterator[Match]:
+    def _matches(self, query: Query, found: sql.Selection) -> Generator[Match, None, None]:
         names = tuple(dict.fromkeys(query.requested))
         statement = page_statement(query, names)
         for ids in self._entities(query, found):
@@ -176,7 +176,7 @@ class SqliteIndex:
             if len(rows) < _PAGE_IDS:
                 return
 
-    def _below(self, query: Query, found: sql.Selection) -> Iterator[Instance]:
+    def _below(self, query: Query, found: sql.Selection) -> Generator[Instance, None, None]:
         within = sql.instance_conditions(query)
         for series in self._series_of(found):
             order, row_id = -(2**63), 0

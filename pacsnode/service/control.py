@@ -15,6 +15,7 @@ from pacsnode import log
 
 _NAME = "node.sock"
 _ASK_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
 _MAX_ANSWER_BYTES = 1024 * 1024
 
 
@@ -26,11 +27,13 @@ def answering(data: Path, report: Callable[[], dict[str, object]]) -> Iterator[N
             (data / _NAME).unlink()
         sock.bind(f"{folder}/{_NAME}")
         sock.listen()
-        thread = threading.Thread(target=_answer, args=(sock, report), name="control", daemon=True)
+        stopping = threading.Event()
+        thread = threading.Thread(target=answer, args=(sock, report, stopping), name="control", daemon=True)
         thread.start()
         try:
             yield
         finally:
+            stopping.set()
             sock.shutdown(socket.SHUT_RDWR)
             thread.join()
             (data / _NAME).unlink(missing_ok=True)
@@ -59,17 +62,19 @@ def _folder(data: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _answer(sock: socket.socket, report: Callable[[], dict[str, object]]) -> None:
-    while True:
+def answer(sock: socket.socket, report: Callable[[], dict[str, object]], stopping: threading.Event) -> None:
+    """Answer one connection after the other until the node stops, which shuts the socket down."""
+    while not stopping.is_set():
         try:
             client, _ = sock.accept()
         except OSError:
-            return  # the socket was shut down: the node stops
+            stopping.wait(_PAUSE_SECONDS)  # out of descriptors: the connection stays in the queue, so do not spin
+            continue
         with client, contextlib.suppress(OSError):
             client.settimeout(_ASK_SECONDS)
             try:
-                answer = report()
+                reported = report()
             except Exception:  # noqa: BLE001 - a question must not end the thread that answers
                 log.crash("control_crashed")
                 continue
-            client.sendall(json.dumps(answer).encode())
+            client.sendall(json.dumps(reported).encode())

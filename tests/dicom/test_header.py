@@ -107,7 +107,13 @@ def test_missing_uid(name: str, complaint: str) -> None:
 
 def test_header_of_the_command() -> None:
     """Padding makes no difference between data set and command, and leading zeros are accepted."""
-    check_against(read(UIDS), ARRIVAL)
+    header = read(UIDS)
+    check_against(header, ARRIVAL)
+
+    assert (header.sop_class_uid, header.sop_instance_uid) == (
+        ARRIVAL.sop_class_uid.strip("\0 "),
+        ARRIVAL.sop_instance_uid.strip("\0 "),
+    )
 
 
 @pytest.mark.parametrize(("name", "tag"), [("sop_class_uid", 0x00080016), ("sop_instance_uid", 0x00080018)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -298,7 +298,7 @@ def test_peer_leaves_within_the_answers(node: Running) -> None:
 class FailingIndex(SqliteIndex):
     """An index that cannot answer."""
 
-    def find(self, query: Query) -> Iterator[Match]:
+    def find(self, query: Query) -> Generator[Match, None, None]:
         raise IndexFailure("database /var/lib/secret is locked")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +121,7 @@ class LargeIndex(SqliteIndex):
     def count_instances(self, query: Query) -> int:
         return self.further + super().count_instances(query)
 
-    def instances(self, query: Query) -> Iterator[Instance]:
+    def instances(self, query: Query) -> Generator[Instance, None, None]:
         first = next(super().instances(query))
         for number in range(self.further):
             header = replace(first.header, sop_class_uid=Uid(MR), sop_instance_uid=Uid(f"2.25.7003.{number}"))

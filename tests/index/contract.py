@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pacsnode.dicom.attributes import ATTRIBUTES
-from pacsnode.errors import InvalidQuery
+from pacsnode.errors import IndexFailure, InvalidQuery
 from pacsnode.index.index import Index
 from pacsnode.model import Condition, Level, OneOf, Outcome, Query, Range, Totals, Uid, Wildcard
 from tests.index.samples import SR, everything_about, header, instance, key, stored
@@ -322,8 +322,8 @@ class IndexContract:
         next(search), next(below)
 
         index.remove(Uid("1.1"))
-        search.close()  # type: ignore[attr-defined]  # an Iterator that happens to be a generator
-        below.close()  # type: ignore[attr-defined]  # as above
+        search.close()
+        below.close()
         assert 599 == index.totals().instances
 
     def test_many_threads(self, index: Index) -> None:
@@ -348,3 +348,6 @@ class IndexContract:
         """Closing again does nothing."""
         index.close()
         index.close()
+
+        with pytest.raises(IndexFailure):
+            index.totals()

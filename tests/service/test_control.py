@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 from pacsnode.service import control
 
@@ -53,3 +57,32 @@ def test_a_failing_report_does_not_end_the_answers(tmp_path: Path) -> None:
         failed, answered = control.ask(tmp_path), control.ask(tmp_path)
 
     assert (None, {"associations": 4}) == (failed, answered)
+
+
+class Exhausted(socket.socket):
+    """Has no descriptor left for the first connection."""
+
+    is_full = True
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.is_full:
+            self.is_full = False
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()
+
+
+def test_a_lack_of_descriptors_does_not_end_the_answers(tmp_path: Path) -> None:
+    """Once there are descriptors again, the question that waited is answered."""
+    stopping = threading.Event()
+    with Exhausted(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(tmp_path / "node.sock"))
+        listening.listen()
+        thread = threading.Thread(target=control.answer, args=(listening, lambda: {"associations": 5}, stopping))
+        thread.start()
+        answered = control.ask(tmp_path)
+        stopping.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+    assert {"associations": 5} == answered
+    assert not thread.is_alive()

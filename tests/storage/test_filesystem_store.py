@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import threading
@@ -260,7 +261,11 @@ def test_room_again(tmp_path: Path) -> None:
 
 def test_file_system_that_counts_no_inodes(tmp_path: Path) -> None:
     """Some file systems make inodes as they need them: that is not a lack."""
-    FilesystemStore(tmp_path, fs=SmallDisk(Space(1, None))).begin(ARRIVAL).abort()
+    upload = FilesystemStore(tmp_path, fs=SmallDisk(Space(1, None))).begin(ARRIVAL)
+    nothing_yet = upload.digest()
+    upload.abort()
+
+    assert hashlib.sha256().hexdigest() == nothing_yet
 
 
 def test_space_is_asked_a_few_times_a_second(tmp_path: Path) -> None:
