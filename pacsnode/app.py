@@ -12,12 +12,14 @@ from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pacsnode import recovery
 from pacsnode.archive import Archive, Finding
 from pacsnode.config import Config
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import DuplicatePolicy, Peer, Probe, Uid
+from pacsnode.model import Peer, Probe, Uid
+from pacsnode.recovery import MarkFile
 from pacsnode.storage.filesystem import FilesystemStore
 from pacsnode.storage.store import Store
 
@@ -32,6 +34,11 @@ def system_clock() -> datetime:
 def index_path(config: Config) -> Path:
     """Where the index of this node is."""
     return config.node.data / "index.db"
+
+
+def mark_file(config: Config) -> MarkFile:
+    """The note of how far store and index of this node are known to agree."""
+    return MarkFile(config.node.data / "mark")
 
 
 def is_new(config: Config) -> bool:
@@ -61,13 +68,15 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
         elif is_new(config):
             raise IndexFailure(f"nothing was ever stored in {config.node.data}; is this the right configuration?")
         store = open_store(config, read_only=read_only)
-        if not read_only:
-            store.sweep()
         if not path.exists() and not _has_no_objects(store):
             raise IndexFailure(f"{path} is missing, but there are objects; rebuild it by: pacsnode reindex")
         index = SqliteIndex(path, duplicates=config.storage.duplicates, read_only=read_only)
         stack.callback(index.close)
-        yield Archive(store, index, system_clock)
+        archive = Archive(store, index, system_clock)
+        if not read_only:
+            stack.enter_context(recovery.kept_settled(archive, mark_file(config), leftovers=store.sweep()))
+            stack.callback(index.close)  # before the mark says that nothing is open any more
+        yield archive
 
 
 @contextlib.contextmanager
@@ -97,7 +106,7 @@ def serve(config: Config) -> None:
     from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
 
     with open_archive(config, read_only=False) as archive:
-        Node(config, archive).run()
+        Node(config, archive, lambda: mark_file(config).move_on(archive)).run()
 
 
 def storage_classes(config: Config) -> frozenset[Uid]:
@@ -125,22 +134,31 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
     """Build the index anew from the objects alone, under the lock.
 
     Yields a finding for each object that cannot be read, None for each that was added. When all is through, the new
-    index takes the place of the old one, which is kept as ``index.db.old``; stopped before, the old one stays.
+    index takes the place of the old one, which is kept as ``index.db.old``; stopped before, the old one stays, and the
+    next call goes on where this one was.
     """
     current = index_path(config)
     building, ready = current.with_name("index.db.building"), current.with_name("index.db.new")
     with hold(config.node.data):
         _finish_swap(current)
-        for leftover in (building, _beside(building, "-wal"), _beside(building, "-shm")):
-            leftover.unlink(missing_ok=True)
-        with contextlib.closing(SqliteIndex(building, duplicates=DuplicatePolicy.VERSION)) as index:
+        with contextlib.closing(_begun_or_new(building)) as index:
             store = open_store(config, read_only=False)
-            yield from Archive(store, index, system_clock).rebuild(store.keys())
+            yield from Archive(store, index, system_clock).rebuild()
         if _beside(building, "-wal").exists():
             raise IndexFailure(f"{building} could not be closed; look for what has it open, and run this again")
         _sync(building)
         building.replace(ready)
         _finish_swap(current)
+
+
+def _begun_or_new(building: Path) -> SqliteIndex:
+    """The index that an earlier reindex began, if it can be used."""
+    try:
+        return SqliteIndex(building)
+    except IndexFailure:
+        for leftover in (building, _beside(building, "-wal"), _beside(building, "-shm")):
+            leftover.unlink(missing_ok=True)
+        return SqliteIndex(building)
 
 
 def _has_no_objects(store: Store) -> bool:

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import TracebackType
+from typing import BinaryIO
 
-from pacsnode.dicom import header, walk
+from pacsnode.dicom import header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS
 from pacsnode.errors import (
     BadDataset,
     DuplicateRefused,
     ObjectDamaged,
     ObjectNotFound,
+    ObjectUnreadable,
     PacsNodeError,
 )
 from pacsnode.index.index import Index
-from pacsnode.model import Arrival, Clock, Instance, Key, Outcome
+from pacsnode.model import Arrival, Clock, Instance, Key, Outcome, StoredObject, Uid
 from pacsnode.storage import layout
 from pacsnode.storage.store import Store
 
 _READ_BYTES = 1024 * 1024
+_JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than it takes to begin an ingest
+_SKIM_BYTES = 16 * 1024  # most headers are shorter
+_END = Key("~")  # sorts behind all keys
 _REBUILD_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A key that store and index do not agree on."""
+
+    key: Key
+    has_object: bool  # else it has a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,7 @@ class Finding:
     uid: str
     key: Key
     problem: str
+    is_certain: bool = True  # else the object could not be read, and perhaps can be another time
 
 
 class Archive:
@@ -42,6 +58,7 @@ class Archive:
         self.store = store
         self.index = index
         self.clock = clock
+        self.arrivals = Arrivals()
 
     def receive(self, arrival: Arrival) -> Ingest:
         """Begin to receive an instance. Leaving the ``with`` block without a commit leaves nothing behind.
@@ -50,43 +67,82 @@ class Archive:
         """
         return Ingest(self, arrival)
 
+    def settled(self) -> datetime:
+        """What arrived before this time is settled: it is stored and has a row, or nothing of it is there."""
+        return self.arrivals.oldest(self.clock() - _JUST_ARRIVED)
+
     def describe(self, key: Key) -> Instance:
         """Read an object to its exact end and say what the index should know of it.
 
         Raises ObjectNotFound; ObjectDamaged where structure or digest are not those of the head.
         """
-        stored = self.store.info(key)
-        arrival = self.store.arrival(key)
-        with self.store.open(key) as source:
-            source.seek(stored.offset)
-            walker, digest = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS), hashlib.sha256()
-            try:
-                while chunk := source.read(_READ_BYTES):
-                    digest.update(chunk)
-                    walker.feed(chunk)
-                found = header.read_header(walker.finish())
-            except BadDataset as error:
-                raise ObjectDamaged(f"{key}: {error}") from error
-        if digest.hexdigest() != stored.digest:
+        digest = hashlib.sha256()
+
+        def read_all(source: BinaryIO, walker: walk.DataSetWalker) -> None:
+            while chunk := source.read(_READ_BYTES):
+                digest.update(chunk)
+                walker.feed(chunk)
+
+        found = self._read(key, read_all)
+        if digest.hexdigest() != found.stored.digest:
             raise ObjectDamaged(f"{key}: the data set's SHA-256 is not the one recorded when it was received")
-        return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
+        return found
+
+    def skim(self, key: Key) -> Instance:
+        """As ``describe``, but large values are passed over: the digest is the head's word.
+
+        Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
+        """
+        return self._read(key, _skim)
+
+    def delete(self, uid: Uid) -> Instance | None:
+        """Remove the current version of a SOP instance, row first; the newest older one becomes current.
+
+        After this returns a power cut does not bring it back. Raises IndexFailure; StoreError where the object,
+        of which nobody knows any more, could not be removed.
+        """
+        removed = self.index.remove(uid)
+        if removed is not None:
+            self.store.delete(removed.stored.key)
+        return removed
 
     def verify(self, instances: Iterable[Instance]) -> Iterator[Finding | None]:
         """Re-read the object of every instance; a finding, or None where all is well, for each."""
         for instance in instances:
-            yield self._problem_of(instance)
+            yield self.problem_of(instance)
 
-    def rebuild(self, keys: Iterable[Key]) -> Iterator[Finding | None]:
-        """Add the objects to the index; a finding for each that cannot be read, None for each that was added.
+    def compare(self, since: str = "") -> Iterator[Difference]:
+        """Keys from ``since`` on, in ascending order, that have an object but no row, or a row but no object.
 
-        Keys come in order of arrival, so that versions and descriptions come out as they were.
+        What the caller then does about a key does not disturb the comparison.
+        """
+        objects, rows = self.store.keys(since), self.index.keys(since)
+        key, row = next(objects, _END), next(rows, _END)
+        while not key == row == _END:
+            if key < row:
+                yield Difference(key, has_object=True)
+                key = next(objects, _END)
+            elif row < key:
+                yield Difference(row, has_object=False)
+                row = next(rows, _END)
+            else:
+                key, row = next(objects, _END), next(rows, _END)
+
+    def rebuild(self) -> Iterator[Finding | None]:
+        """Make the index hold exactly the objects that can be read; goes on where an earlier rebuild was stopped.
+
+        A finding for each object that cannot be read, None for each that was added. They are skimmed: ``verify``
+        tells about digests.
         """
         batch: list[Instance] = []
-        for key in keys:
+        for difference in self.compare():
+            if not difference.has_object:
+                self.index.strike(difference.key)
+                continue
             try:
-                batch.append(self.describe(key))
+                batch.append(self.skim(difference.key))
             except (ObjectDamaged, ObjectNotFound) as error:
-                yield Finding("", key, str(error))
+                yield Finding("", difference.key, str(error))
                 continue
             if len(batch) == _REBUILD_BATCH:
                 self.index.add_many(batch)
@@ -94,15 +150,72 @@ class Archive:
             yield None
         self.index.add_many(batch)
 
-    def _problem_of(self, instance: Instance) -> Finding | None:
+    def problem_of(self, instance: Instance) -> Finding | None:
+        """Re-read the object of the instance: what is wrong with it, None where all is well."""
         uid, key = instance.header.sop_instance_uid, instance.stored.key
         try:
             found = self.describe(key)
         except (ObjectDamaged, ObjectNotFound) as error:
-            return Finding(uid, key, str(error))
+            return Finding(uid, key, str(error), is_certain=not isinstance(error, ObjectUnreadable))
         if found.stored.digest != instance.stored.digest or found.header.sop_instance_uid != uid:
             return Finding(uid, key, f"{key}: the object is not the one the index knows")
         return None
+
+    def _read(self, key: Key, feed: Callable[[BinaryIO, walk.DataSetWalker], None]) -> Instance:
+        with self.store.open(key) as source:
+            head = part10.read_head(source)
+            size = source.seek(0, os.SEEK_END) - head.offset
+            source.seek(head.offset)
+            arrival = head.arrival
+            walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
+            try:
+                feed(source, walker)
+                found = header.read_header(walker.finish())
+            except BadDataset as error:
+                raise ObjectDamaged(f"{key}: {error}") from error
+        stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
+        return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
+
+
+def _skim(source: BinaryIO, walker: walk.DataSetWalker) -> None:
+    """Feed the walker what it needs to reach the end, and seek past the rest."""
+    at, end = source.tell(), source.seek(0, os.SEEK_END)
+    while at < end:
+        passed = min(walker.unneeded(), end - at)
+        walker.skip(passed)
+        source.seek(at + passed)
+        chunk = source.read(_SKIM_BYTES)
+        walker.feed(chunk)
+        at += passed + len(chunk)
+
+
+class Arrivals:
+    """Times of arrival of what is not settled yet. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[int, datetime] = {}
+        self._doubtful: list[datetime] = []
+
+    def begin(self, ingest: Ingest) -> None:
+        """Something arrives."""
+        self._under_way[id(ingest)] = ingest.arrival.received_at
+
+    def end(self, ingest: Ingest) -> None:
+        """It is settled; may be said twice."""
+        self._under_way.pop(id(ingest), None)
+
+    def doubt(self, ingest: Ingest) -> None:
+        """Whether it has a row can only be told when the index is opened again."""
+        self._doubtful = [min([ingest.arrival.received_at, *self._doubtful])]
+
+    @property
+    def are_settled(self) -> bool:
+        """Is there nothing under way, and nothing in doubt?"""
+        return not self._doubtful and not self._under_way
+
+    def oldest(self, now: datetime) -> datetime:
+        """The earliest of them; now, where there are none."""
+        return min([now, *self._doubtful, *self._under_way.copy().values()])
 
 
 class Ingest:
@@ -114,6 +227,7 @@ class Ingest:
         self._archive = archive
         self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
         self._upload = archive.store.begin(arrival)
+        archive.arrivals.begin(self)
 
     def __enter__(self) -> Ingest:
         return self
@@ -122,6 +236,7 @@ class Ingest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._upload.abort()
+        self._archive.arrivals.end(self)
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Take bytes of the data set as they arrive. Raises BadDataset as soon as it cannot be right, StoreError."""
@@ -133,26 +248,44 @@ class Ingest:
         """Check the instance and make it durable: when this returns, Success may be said.
 
         Raises BadDataset (UidMismatch where it names another instance than the arrival), MalformedUid,
-        DuplicateRefused or StoreError, and nothing visible is left. After an IndexFailure an orphan may be.
+        DuplicateRefused or StoreError, and nothing visible is left. After an IndexFailure an orphan may be: a file
+        without a row is harmless, the reverse is not.
+
+        What is here already is not taken on trust: where its object is damaged, what came takes its place.
         """
         found = header.read_header(self._walker.finish())
         header.check_against(found, self.arrival)
         archive = self._archive
+        known = None
         if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
-            self._upload.abort()
-            return Outcome.ALREADY_THERE
+            known = self._known(found.sop_instance_uid)
+            if known is not None and archive.problem_of(known) is None:
+                self._upload.abort()
+                return Outcome.ALREADY_THERE
 
         key = layout.new_key(self.arrival.received_at, secrets.token_bytes(10))
         stored = self._upload.commit(key)
         instance = Instance(found, stored, self.arrival.received_at, self.arrival.calling_ae, self.arrival.called_ae)
         try:
-            outcome = archive.index.add(instance)
+            outcome = archive.index.add(instance) if known is None else self._repair(known, instance)
         except DuplicateRefused:
             archive.store.delete(key)
             raise
         except PacsNodeError:
-            # The row may or may not have been committed: a file without a row is harmless, the reverse is not.
+            archive.arrivals.doubt(self)
             raise
         if outcome in (Outcome.ALREADY_THERE, Outcome.KEPT_FIRST):
             archive.store.delete(key)
         return outcome
+
+    def _known(self, uid: Uid) -> Instance | None:
+        versions = self._archive.index.versions(uid)
+        return next((version for version in versions if version.stored.digest == self._upload.digest()), None)
+
+    def _repair(self, damaged: Instance, instance: Instance) -> Outcome:
+        """Let the new object take the place of a damaged one with the same content, which is set aside."""
+        archive, uid = self._archive, instance.header.sop_instance_uid
+        if not archive.index.relocate(uid, damaged.stored, instance.stored):
+            return archive.index.add(instance)
+        archive.store.set_aside(damaged.stored.key, "damaged; the same instance was sent again and took its place")
+        return Outcome.REPAIRED

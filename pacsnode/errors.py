@@ -81,6 +81,10 @@ class ObjectDamaged(StoreError):
     """An object that is not what was stored: short, altered, or without a readable head."""
 
 
+class ObjectUnreadable(ObjectDamaged):
+    """The disk does not give an object back; perhaps it will another time."""
+
+
 class IndexFailure(PacsNodeError):
     """The index cannot answer or keep a row; the peer may try again later."""
 

@@ -102,6 +102,7 @@ class Outcome(Enum):
 
     STORED = "stored"
     ALREADY_THERE = "already_there"  # the same data set was here: nothing was written
+    REPAIRED = "repaired"  # the same data set was here, but damaged: the new object took its place
     NEW_VERSION = "new_version"  # other content under a known UID: kept beside the old
     KEPT_FIRST = "kept_first"  # other content under a known UID: by policy the first stays
 

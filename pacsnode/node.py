@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from pacsnode import __version__, log
@@ -24,13 +24,17 @@ from pacsnode.service import control, systemd
 from pacsnode.service.signals import StopSignals
 from pacsnode.wire.command import CommandField
 
+_SETTLE_SECONDS = 600.0
+
 
 class Node:
     """One node over an open archive."""
 
-    def __init__(self, config: Config, archive: Archive) -> None:
+    def __init__(self, config: Config, archive: Archive, settle: Callable[[], None]) -> None:
+        """``settle`` is called every now and then: it notes down how far the archive is settled."""
         self._config = config
         self._archive = archive
+        self._settle = settle
         self._admission = Admission(config.limits)
         access = Access(
             titles=(config.node.ae_title, *config.node.aliases),
@@ -49,7 +53,8 @@ class Node:
             addresses = ",".join(_text(listener) for listener in listeners)
             log.event("ready", listen=addresses, ae_title=self._config.node.ae_title, version=__version__)
             systemd.notify("READY=1", f"STATUS=listening on {addresses}")
-            received = signals.wait()
+            while (received := signals.wait(_SETTLE_SECONDS)) is None:
+                self._settle()
             log.event("stopping", signal=received.name, associations=self._admission.associations)
             systemd.notify("STOPPING=1")
             # Listeners go on while we drain, so that new requests hear of temporary congestion and come again later.
@@ -78,8 +83,8 @@ class Node:
         return {"associations": self._admission.associations, "degraded": self._degraded()}
 
     def _degraded(self) -> list[str]:
-        reason = getattr(self._archive.store, "degraded", "")
-        return [reason] if reason else []
+        reasons = (getattr(part, "degraded", "") for part in (self._archive.store, self._archive.index))
+        return [reason for reason in reasons if reason]
 
 
 @contextmanager

@@ -110,6 +110,16 @@ class DataSetWalker:
         for inflated in self._inflater.inflate(chunk):
             self._take(memoryview(inflated))
 
+    def unneeded(self) -> int:
+        """How many of the next bytes say nothing: they may be passed over by ``skip`` instead of being fed."""
+        if self._inflater is not None or self._partial is not None or self._carry:
+            return 0
+        return max(self._at - self._seen, 0)
+
+    def skip(self, count: int) -> None:
+        """Pass over bytes of the stream, no more of them than ``unneeded`` says."""
+        self._seen += count
+
     def finish(self) -> Elements:
         """Say that the stream has ended. Raises BadDataset unless it ended where the data set does."""
         if self._inflater is not None:

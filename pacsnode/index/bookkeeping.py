@@ -174,18 +174,27 @@ class Bookkeeping:
     def remove(self, uid: Uid) -> Instance | None:
         """See Index.remove. Entities without any version are gone; the others keep their description."""
         version = self._current(uid)
-        if version is None:
-            return None
+        return None if version is None else self._removed(version)
+
+    def strike(self, key: Key) -> Instance | None:
+        """See Index.strike."""
+        version = self._version("key = ?", key)
+        return None if version is None else self._removed(version)
+
+    def _removed(self, version: _Version) -> Instance:
         self.forget()
         statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE instance.id = ?"
         removed = entry.instance_of(self._execute(statement, (version.id,)).get)
         self._execute("DELETE FROM instance WHERE id = ?", (version.id,))
         self._execute(_COUNT_NAMED, (-1, version.patient))
-        study = self._count_version(version, -1)
-        older = self._version("sop_instance_uid = ? AND is_current = 0 ORDER BY key DESC LIMIT 1", uid)
-        if older is not None:
-            self._execute("UPDATE instance SET is_current = 1 WHERE id = ?", (older.id,))
-            self._count_version(older, 1)
+        study = self._study_of(version)
+        if version.is_current:
+            self._count_version(version, -1)
+            uid = significant(removed.header.sop_instance_uid)
+            older = self._version("sop_instance_uid = ? AND is_current = 0 ORDER BY key DESC LIMIT 1", uid)
+            if older is not None:
+                self._execute("UPDATE instance SET is_current = 1 WHERE id = ?", (older.id,))
+                self._count_version(older, 1)
         self._drop_empty(version, study)
         return removed
 
@@ -278,12 +287,13 @@ class Bookkeeping:
         self._drop_patient(study.patient)
         study.patient = patient
 
-    def _count_version(self, version: _Version, sign: int) -> _Study:
+    def _study_of(self, version: _Version) -> _Study:
+        return _Study(*self._execute(f"{_SELECT_STUDY} WHERE id = ?", (version.study,)).get)
+
+    def _count_version(self, version: _Version, sign: int) -> None:
         """Count a row that is there already."""
-        study = _Study(*self._execute(f"{_SELECT_STUDY} WHERE id = ?", (version.study,)).get)
         row = self._execute("SELECT id, described_by, modality FROM series WHERE id = ?", (version.series,)).get
-        self._count(study, _Series(*row), version.size, version.sop_class_uid, sign)
-        return study
+        self._count(self._study_of(version), _Series(*row), version.size, version.sop_class_uid, sign)
 
     def _count(self, study: _Study, series: _Series, size: int, sop_class: str, sign: int) -> None:
         """Take a current instance into the counts of all that is above it (sign 1), or out of them (sign -1)."""

@@ -52,8 +52,20 @@ class Index(Protocol):
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""
 
+    def strike(self, key: Key) -> Instance | None:
+        """Forget the version stored under the key, current or not, as ``remove`` does. Durable when it returns."""
+
+    def at(self, key: Key) -> Instance | None:
+        """The version stored under the key."""
+
+    def keys(self, since: str = "") -> Iterator[Key]:
+        """The keys of all versions that are not below ``since``, in ascending order; paged."""
+
     def holds(self, key: Key) -> bool:
         """Is there a row, of any version, for this object?"""
+
+    def problems(self, seconds: float) -> list[str]:
+        """What is wrong with the database itself; empty also when that time was too short to look at all of it."""
 
     def totals(self) -> Totals:
         """Counts over current versions."""

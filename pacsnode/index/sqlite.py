@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pacsnode.dicom.attributes import BY_NAME
 from pacsnode.errors import IndexFailure
-from pacsnode.index import dump, entry, migrations, sql
+from pacsnode.index import check, dump, entry, migrations, sql
 from pacsnode.index.bookkeeping import Bookkeeping
 from pacsnode.index.readers import ReaderPool
 from pacsnode.index.writer import Writer
@@ -56,6 +56,11 @@ class SqliteIndex:
             with self._readers.reader() as reader:
                 migrations.require_current(path, reader)
 
+    @property
+    def degraded(self) -> str:
+        """Why nothing is written any more, for people; "" while all is well."""
+        return "" if self._writer is None else self._writer.refusal
+
     def add(self, instance: Instance) -> Outcome:
         """Record an instance; durable when it returns. See Index.add."""
         row = entry.row_of(instance)
@@ -78,6 +83,10 @@ class SqliteIndex:
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""
         return self._writing().run(partial(self._books.remove, uid))
+
+    def strike(self, key: Key) -> Instance | None:
+        """Forget the version stored under the key. Durable when it returns. See Index.strike."""
+        return self._writing().run(partial(self._books.strike, key))
 
     def current(self, uid: Uid) -> Instance | None:
         """The current version of a SOP instance."""
@@ -120,6 +129,24 @@ class SqliteIndex:
         while page := self._instances(f"instance.key > ? ORDER BY instance.key LIMIT {_PAGE_ROWS}", after):
             yield from page
             after = page[-1].stored.key
+
+    def at(self, key: Key) -> Instance | None:
+        """The version stored under the key."""
+        found = self._instances("instance.key = ?", key)
+        return found[0] if found else None
+
+    def keys(self, since: str = "") -> Iterator[Key]:
+        """The keys of all versions that are not below ``since``, in ascending order. See Index.keys."""
+        statement = f"SELECT key FROM instance WHERE key %s ? ORDER BY key LIMIT {_PAGE_IDS}"
+        rows = self._rows(statement % ">=", since)
+        while rows:
+            yield from (Key(row[0]) for row in rows)
+            rows = self._rows(statement % ">", rows[-1][0])
+
+    def problems(self, seconds: float) -> list[str]:
+        """What SQLite finds wrong with the file; empty also when it could not look through all of it in that time."""
+        with self._readers.reader() as reader:
+            return check.quick(reader, seconds)
 
     def holds(self, key: Key) -> bool:
         """Is there a row, of any version, for this object?"""

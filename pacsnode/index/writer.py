@@ -78,7 +78,7 @@ class Writer:
         self._busy = False
         self._until_growth = _COMMITS_BEFORE_GROWTH
         self._closed = False
-        self._refusal = ""  # why nothing is written any more
+        self.refusal = ""  # why nothing is written any more
 
     def run(self, work: Callable[[], T]) -> T:
         """Run the work inside a transaction; what it wrote is durable when this returns.
@@ -100,8 +100,8 @@ class Writer:
     def commit(self, batch: Sequence[Request[object]]) -> None:
         """Run all requests in one transaction. One that fails does not harm the others; all are finished after it."""
         try:
-            if self._refusal:
-                raise IndexFailure(self._refusal)
+            if self.refusal:
+                raise IndexFailure(self.refusal)
             self._prepare_for_load()
             if not self._together(batch) and len(batch) > 1:
                 self._apart(batch)
@@ -177,7 +177,7 @@ class Writer:
         self._roll_back()
         if getattr(error, "extendedresult", 0) in _SYNC_FAILED:
             # Linux may have dropped the pages: a second sync would succeed and mean nothing.
-            self._refusal = "index: a sync failed; nothing is written until the node is started again"
+            self.refusal = "index: a sync failed; nothing is written until the node is started again"
         for request in batch:
             request.error = IndexFailure(f"index: cannot commit: {error}")
 

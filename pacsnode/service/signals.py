@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
+import time
 from types import FrameType
 
 
@@ -14,17 +16,20 @@ class StopSignals:
         # The interpreter writes each signal's number into this socket, which wakes the waiting main thread.
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
-        self._reader.setblocking(True)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _noted)
 
-    def wait(self) -> signal.Signals:
-        """Block until one of them comes."""
-        while True:
-            for number in self._reader.recv(16):
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    return signal.Signals(number)
+    def wait(self, seconds: float) -> signal.Signals | None:
+        """Block until one of them comes; None where none did in that time."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._reader.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                for number in self._reader.recv(16):
+                    if number in (signal.SIGTERM, signal.SIGINT):
+                        return signal.Signals(number)
+        return None
 
     def close(self) -> None:
         """Give the signals back to the interpreter; a second one then ends the process at once."""

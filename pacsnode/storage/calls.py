@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pacsnode.errors import ObjectDamaged, StoreError, StoreFull
+from pacsnode.errors import ObjectUnreadable, StoreError, StoreFull
 
 _FILE_MODE = 0o640
 _DIRECTORY_MODE = 0o750
@@ -94,7 +94,7 @@ class FileSystem:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
     def open(self, path: Path) -> BinaryIO:
-        """A file for reading, unbuffered; its reads raise ObjectDamaged. A symbolic link is not a file."""
+        """A file for reading, unbuffered; its reads raise ObjectUnreadable. A symbolic link is not a file."""
         return _ReadFile(path, "rb", opener=_open_without_following)
 
     def space(self, path: Path) -> Space:
@@ -129,8 +129,8 @@ def _open_without_following(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
-def _unreadable(error: OSError) -> ObjectDamaged:
-    return ObjectDamaged(f"an object cannot be read: {error.strerror}")
+def _unreadable(error: OSError) -> ObjectUnreadable:
+    return ObjectUnreadable(f"an object cannot be read: {error.strerror}")
 
 
 def write_all(fs: FileSystem, descriptor: int, content: bytes | memoryview) -> None:

@@ -19,6 +19,7 @@ from pacsnode.storage import layout
 from pacsnode.storage.buffers import STAGING_BYTES, Buffers
 from pacsnode.storage.calls import FileSystem, store_error
 from pacsnode.storage.directories import Directories, make_path
+from pacsnode.storage.quarantine import Quarantine
 from pacsnode.storage.room import Room
 from pacsnode.storage.spool import Spool
 from pacsnode.storage.syncs import Syncs
@@ -48,6 +49,7 @@ class FilesystemStore:
         self._objects, spool_folder = root.absolute() / "objects", root.absolute() / "spool"
         self._syncs = Syncs(self._fs)
         self._spool = Spool(spool_folder, self._fs, self._syncs)
+        self._quarantine = Quarantine(root.absolute() / "quarantine", self._fs, self._syncs)
         self._room = Room(self._objects, self._fs, min_free_bytes=min_free_bytes, monotonic=monotonic)
         self._premises = Premises(
             objects=self._objects,
@@ -119,10 +121,18 @@ class FilesystemStore:
         except OSError as error:
             raise store_error(error, f"cannot delete {key}") from error
 
-    def keys(self, prefix: str = "") -> Iterator[Key]:
+    def set_aside(self, key: Key, reason: str) -> None:
+        """See Store.set_aside. It goes to ``quarantine/``, beside a JSON file that tells key and reason."""
+        if layout.is_key(key):
+            try:
+                self._quarantine.take(layout.path(self._objects, key), key, reason)
+            except OSError as error:
+                raise store_error(error, f"cannot set {key} aside") from error
+
+    def keys(self, since: str = "") -> Iterator[Key]:
         """See Store.keys. Holds one directory's names at a time; what is not ours is passed over."""
         try:
-            yield from self._walk("", prefix)
+            yield from self._walk("", since)
         except OSError as error:
             raise store_error(error, "cannot list the objects") from error
 
@@ -139,17 +149,17 @@ class FilesystemStore:
             source.seek(0)
             return part10.read_head(source), size
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[Key]:
+    def _walk(self, folder: str, since: str) -> Iterator[Key]:
         if folder.count("/") == _SHARD_DEPTH:
             for name in self._names(self._fs.files, folder):
                 key = layout.parse(folder + name)
-                if key is not None and key.startswith(prefix):
+                if key is not None and key >= since:
                     yield key
             return
         for name in self._names(self._fs.directories, folder):
             below = f"{folder}{name}/"
-            if layout.is_folder(below[:-1]) and (below.startswith(prefix) or prefix.startswith(below)):
-                yield from self._walk(below, prefix)
+            if layout.is_folder(below[:-1]) and below >= since[: len(below)]:
+                yield from self._walk(below, since)
 
     def _names(self, list_names: Callable[[Path], list[str]], folder: str) -> list[str]:
         try:

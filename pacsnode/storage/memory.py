@@ -16,10 +16,11 @@ from pacsnode.storage import layout
 
 
 class MemoryStore:
-    """Keeps whole Part 10 objects; tests may look at ``objects`` and alter them."""
+    """Keeps whole Part 10 objects; tests may look at ``objects`` and ``aside`` and alter them."""
 
     def __init__(self, *, capacity_bytes: int = 1 << 40) -> None:
         self.objects: dict[Key, bytes] = {}
+        self.aside: dict[Key, tuple[bytes, str]] = {}  # objects that were set aside, and why
         self._capacity_bytes = capacity_bytes
         self._lock = threading.Lock()
 
@@ -67,11 +68,18 @@ class MemoryStore:
         with self._lock:
             self.objects.pop(key, None)
 
-    def keys(self, prefix: str = "") -> Iterator[Key]:
+    def set_aside(self, key: Key, reason: str) -> None:
+        """See Store.set_aside."""
+        with self._lock:
+            content = self.objects.pop(key, None)
+            if content is not None:
+                self.aside[key] = (content, reason)
+
+    def keys(self, since: str = "") -> Iterator[Key]:
         """See Store.keys."""
         with self._lock:
             found = sorted(self.objects)
-        return (key for key in found if key.startswith(prefix))
+        return (key for key in found if key >= since)
 
     def free_bytes(self) -> int:
         """See Store.free_bytes."""

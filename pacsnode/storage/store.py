@@ -49,8 +49,14 @@ class Store(Protocol):
     def delete(self, key: Key) -> None:
         """Remove the object, durably; deleting what is gone is fine."""
 
-    def keys(self, prefix: str = "") -> Iterator[Key]:
-        """All keys that begin with the prefix, in ascending order, which is the order of arrival."""
+    def set_aside(self, key: Key, reason: str) -> None:
+        """Take the object out of the archive, durably, but keep it, with the reason, for people to look at.
+
+        Does nothing where there is no such object. Raises StoreError; then the object may be at either place.
+        """
+
+    def keys(self, since: str = "") -> Iterator[Key]:
+        """All keys that are not below ``since``, in ascending order, which is the order of arrival."""
 
     def free_bytes(self) -> int:
         """Bytes that can still be written."""

@@ -33,7 +33,7 @@ def test_file_is_stored_bit_for_bit(folder: Folder, source: Path) -> None:
     result = folder.run("import", source / "a.dcm")
 
     assert (0, "") == (result.exit_code, result.stderr)
-    assert "1 stored, 0 already there, 0 new version, 0 kept first, 0 refused\n" == result.stdout
+    assert "1 stored, 0 already there, 0 repaired, 0 new version, 0 kept first, 0 refused\n" == result.stdout
     assert [True] == [path.read_bytes().endswith(data_set()) for path in folder.objects()]
 
 

@@ -206,7 +206,7 @@ def test_progress_is_for_terminals(folder: Folder) -> None:
     output = process.communicate(timeout=60)[0]
 
     assert b"import" in drawn
-    assert b"1 stored, 0 already there, 0 new version, 0 kept first, 0 refused\n" == output
+    assert b"1 stored, 0 already there, 0 repaired, 0 new version, 0 kept first, 0 refused\n" == output
 
 
 def _drain(descriptor: int) -> bytes:

@@ -125,8 +125,9 @@ def test_reindex_keeps_the_old_index(archive: Folder) -> None:
 
 
 def test_reindex_lists_what_cannot_be_read(archive: Folder) -> None:
-    """A damaged object is a finding, and the others are indexed."""
-    damage(archive.objects()[0])
+    """An object that was cut is a finding, and the others are indexed."""
+    cut = archive.objects()[0]
+    cut.write_bytes(cut.read_bytes()[:-4])
 
     assert 3 == archive.run("reindex").exit_code
     assert (3, [key_of(archive, archive.objects()[0])]) == (

@@ -136,6 +136,28 @@ class IndexContract:
         assert Totals(0, 0, 0, 0, 0) == index.totals()
         assert [] == list(index.find(Query(Level.PATIENT)))
 
+    def test_strike_takes_away_any_version(self, index: Index) -> None:
+        """The version of a key goes, current or not; where it was current the newest of the others takes its place."""
+        index.add_many([instance(1), instance(2), instance(3)])
+
+        assert instance(1) == index.strike(key(1))
+        assert [instance(3), instance(2)] == index.versions(UID)
+        assert instance(3) == index.strike(key(3))
+        assert instance(2) == index.current(UID)
+        assert Totals(1, 1, 1, 1, 1002) == index.totals()
+        assert None is index.strike(key(3))
+        assert instance(2) == index.strike(key(2))
+        assert Totals(0, 0, 0, 0, 0) == index.totals()
+
+    def test_keys_and_what_is_at_them(self, index: Index) -> None:
+        """The keys of all versions ascend, from any one on; each leads to its version."""
+        index.add_many([instance(number) for number in (3, 1, 2)])
+
+        assert [key(1), key(2), key(3)] == list(index.keys())
+        assert [key(2), key(3)] == list(index.keys(key(2)))
+        assert [] == list(index.keys("9"))
+        assert [instance(1), None] == [index.at(key(1)), index.at(key(9))]
+
     def test_add_after_remove(self, index: Index) -> None:
         """An instance that was removed can be added again."""
         index.add(instance(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from pacsnode.model import Key, Uid
 from pacsnode.storage import layout
 from pacsnode.storage.calls import FileSystem, Space
 from pacsnode.storage.filesystem import FilesystemStore
-from tests.storage.recorded_calls import Call, RecordedFileSystem
+from tests.storage.recorded_calls import Call, RecordedFileSystem, fails_at
 from tests.storage.test_store_contract import ARRIVAL, CONTENT, MISSING, new_key, put, read
 
 MIB = 1024 * 1024
@@ -131,16 +132,54 @@ def test_folder_that_vanishes_while_listing(tmp_path: Path) -> None:
     assert [stored[0].key, stored[2].key] == [first, *keys]
 
 
-def test_listing_looks_only_where_the_prefix_leads(tmp_path: Path) -> None:
-    """A prefix of a day does not read the folders of other days."""
+def test_listing_looks_only_where_it_must(tmp_path: Path) -> None:
+    """Listing from some key on does not read the folders of earlier days."""
     fs = RecordedFileSystem()
     store = FilesystemStore(tmp_path, fs=fs)
     keys = [put(store, CONTENT, new_key(days * 86_400)).key for days in range(4)]
     fs.calls.clear()
     found = list(store.keys(keys[2][:10]))
 
-    assert [keys[2]] == found
-    assert [call.path for call in fs.calls if call.name == "files"] == [path_of(tmp_path, keys[2]).parent]
+    assert keys[2:] == found
+    assert [path_of(tmp_path, key).parent for key in keys[2:]] == [
+        call.path for call in fs.calls if call.name == "files"
+    ]
+
+
+def test_set_aside_tells_the_reason(tmp_path: Path) -> None:
+    """What is set aside is whole in the quarantine, beside the key it had and the reason."""
+    store = FilesystemStore(tmp_path)
+    stored = put(store, CONTENT)
+    content = path_of(tmp_path, stored.key).read_bytes()
+    store.set_aside(stored.key, "it is damaged")
+    name = stored.key.rpartition("/")[2]
+
+    assert content == (tmp_path / "quarantine" / f"{name}.dcm").read_bytes()
+    told = json.loads((tmp_path / "quarantine" / f"{name}.json").read_text())
+    assert {"key": stored.key, "reason": "it is damaged"} == told
+
+
+def test_set_aside_is_durable(tmp_path: Path) -> None:
+    """Both folders are synced after the move; what could not be moved is still an object."""
+    fs = RecordedFileSystem()
+    store = FilesystemStore(tmp_path, fs=fs)
+    stored = put(store, CONTENT)
+    fs.calls.clear()
+    store.set_aside(stored.key, "it is damaged")
+    moved = [(call.name, call.path) for call in fs.calls][-2:]
+
+    shard, quarantine = path_of(tmp_path, stored.key).parent, tmp_path / "quarantine"
+    assert {("sync_directory", shard), ("sync_directory", quarantine)} == set(moved)
+
+
+def test_set_aside_that_fails(tmp_path: Path) -> None:
+    """What could not be moved is still an object."""
+    store = FilesystemStore(tmp_path, fs=RecordedFileSystem(fails_at("rename")))
+    stored = put(store, CONTENT)
+
+    with pytest.raises(StoreError):
+        store.set_aside(stored.key, "it is damaged")
+    assert [stored.key] == list(store.keys())
 
 
 def test_symbolic_link_is_not_opened(tmp_path: Path) -> None:

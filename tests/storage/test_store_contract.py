@@ -207,19 +207,30 @@ class StoreContract:
         assert [stored[second] for second in sorted(seconds)] == list(store.keys())
 
     @pytest.mark.parametrize("length", [0, 1, 4, 5, 7, 8, 10, 12, 13, 14, 20, 46])
-    def test_keys_with_a_prefix(self, store: Store, length: int) -> None:
-        """Any beginning of a key selects, at a folder's edge or not."""
+    def test_keys_from_one_on(self, store: Store, length: int) -> None:
+        """Any beginning of a key says where to begin, at a folder's edge or not."""
         keys = [put(store, b"x", new_key(second)).key for second in (0, 400, 86_400, 86_400 * 400)]
-        prefix = keys[1][:length]
+        since = keys[2][:length]
 
-        assert [key for key in keys if key.startswith(prefix)] == list(store.keys(prefix))
+        assert [key for key in keys if key >= since] == list(store.keys(since))
 
-    def test_keys_with_a_strange_prefix(self, store: Store) -> None:
-        """A prefix that no key has selects nothing."""
-        put(store, CONTENT)
+    def test_keys_from_a_strange_one_on(self, store: Store) -> None:
+        """Where to begin need not look like a key."""
+        stored = put(store, CONTENT)
 
-        assert [] == list(store.keys("../"))
+        assert [stored.key] == list(store.keys("../"))
         assert [] == list(store.keys("2024/02/29/80/" + "f" * 33))
+        assert [] == list(store.keys("z"))
+
+    def test_what_is_set_aside_is_no_object(self, store: Store) -> None:
+        """An object that was set aside is gone for everybody; setting aside what is gone is fine."""
+        stored, other = put(store, CONTENT), put(store, b"other")
+        for _ in range(2):
+            store.set_aside(stored.key, "it is damaged")
+
+        assert [other.key] == list(store.keys())
+        with pytest.raises(ObjectNotFound):
+            store.open(stored.key)
 
     def test_opened_object_has_a_descriptor(self, store: Store) -> None:
         """Retrieve hands the descriptor to the kernel."""
