@@ -63,6 +63,7 @@ class FilesystemStore:
         try:
             make_path(self._objects, self._fs, self._syncs)
             make_path(spool_folder, self._fs, self._syncs)
+            self._make_durable(root.absolute())
             self._spool.probe(self._objects)
         except OSError as error:
             raise store_error(error, f"cannot store anything below {root}") from error
@@ -142,6 +143,12 @@ class FilesystemStore:
             return self._fs.space(self._objects).free_bytes
         except OSError as error:
             raise store_error(error, "cannot tell the free space") from error
+
+    def _make_durable(self, root: Path) -> None:
+        """The folders that were there, too: who made them may have been killed before it came to the fsync."""
+        self._syncs.directory(root)
+        with contextlib.suppress(PermissionError):  # what is above belongs to others, who need not let us read it
+            self._syncs.directory(root.parent)
 
     def _head(self, key: Key) -> tuple[part10.Head, int]:
         with self.open(key) as source:

@@ -29,7 +29,7 @@ class Syncs:
         """Make the directory's names durable; after an error whatever was put there has to be taken back."""
         try:
             self._fs.sync_directory(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # could not be opened: nothing was asked of the disk
             raise
         except OSError as error:
             self._note(error, f"the directory {path}")

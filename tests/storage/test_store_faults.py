@@ -200,6 +200,27 @@ def test_directory_of_a_process_that_was_killed(tmp_path: Path) -> None:
     assert all(Call("sync_directory", parent) in fs.calls for parent in parents)
 
 
+def test_folders_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    """Opening makes the store's own folders durable, also those that were there already."""
+    open_store(tmp_path / "data", RecordedFileSystem())
+    fs = RecordedFileSystem()
+    open_store(tmp_path / "data", fs)
+
+    assert {Call("sync_directory", tmp_path / "data"), Call("sync_directory", tmp_path)} <= set(fs.calls)
+
+
+def test_folder_above_that_may_not_be_read(tmp_path: Path) -> None:
+    """What lies above the store belongs to others: the store works, and does not call the disk bad."""
+    above = Call("sync_directory", tmp_path)
+    fs = RecordedFileSystem(lambda number, call: errno.EACCES if call == above else 0)
+    open_store(tmp_path / "data", RecordedFileSystem())
+    store = open_store(tmp_path / "data", fs)
+
+    assert SMALL == read(store, put(store, SMALL))
+    assert above in fs.calls
+    assert "" == store.degraded
+
+
 @pytest.mark.parametrize("name", ["unlink", "sync_directory"])
 def test_delete_that_fails(tmp_path: Path, name: str) -> None:
     """A removal that is not durable is a StoreError; trying again works."""
