@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,12 +19,19 @@ _STOP_SECONDS = 60.0
 class LiveNode:
     """``pacsnode serve`` on a free loopback port; stopped at the end of the ``with`` block."""
 
-    def __init__(self, folder: Path, tables: str = "") -> None:
-        """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\""."""
+    def __init__(
+        self, folder: Path, tables: str = "", *, min_free: str = "1 MiB", launcher: Sequence[str] = ()
+    ) -> None:
+        """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\"".
+
+        ``launcher``: a command that becomes the one that is appended to it.
+        """
         self.folder = folder
         self.config = folder / "pacsnode.toml"
         self.lines: list[str] = []
+        self._storage = f'[storage]\nmin_free = "{min_free}"\n'
         self._tables = tables
+        self._launcher = launcher
         self._changed = threading.Condition()
 
     def __enter__(self) -> LiveNode:
@@ -31,7 +39,7 @@ class LiveNode:
         if not self.config.exists():
             self.run("init", str(self.folder), "--listen", "127.0.0.1:0")
             with self.config.open("a") as stream:
-                stream.write(f'\n[storage]\nmin_free = "1 MiB"\n{self._tables}\n')
+                stream.write(f"\n{self._storage}{self._tables}\n")
         self.start()
         return self
 
@@ -44,7 +52,7 @@ class LiveNode:
         """Start the node and wait until it listens."""
         self.lines.clear()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pacsnode", "serve", "--config", str(self.config)],
+            [*self._launcher, sys.executable, "-m", "pacsnode", "serve", "--config", str(self.config)],
             stderr=subprocess.PIPE,
             text=True,
         )
