@@ -15,6 +15,7 @@ from typing import Protocol
 from pacsnode.config import Limits
 from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.contexts import PresentationContext
+from pacsnode.dimse.crumbs import Allowances, Crumbs
 from pacsnode.dimse.negotiation import Answer
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.wire import command as commands
@@ -34,9 +35,11 @@ class Titles:
 class Transport:
     """PDU events over a connection, each PDU under its deadline."""
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection, limits: Limits, allowances: Allowances) -> None:
         self.connection = connection
         self.limits = limits
+        self._allowances = allowances
+        self._crumbs = Crumbs(allowances)
         self._splitter = PduSplitter(PduLimits(limits.association_request, limits.pdu_hard_cap))
         self._timed_pdu = -1
         self._pdu_deadline = 0.0
@@ -54,7 +57,18 @@ class Transport:
             if not count:
                 raise PeerFailure("connection closed by the peer")
             splitter.received(count)
+        if isinstance(event, Fragment) and not event.is_last and (pause := self._crumbs.take(len(event.data))):
+            self.connection.rest(pause)
         return event
+
+    def await_turn(self) -> None:
+        """Before a message: a peer that has sent it already, ahead of our answer, may have to wait for its turn.
+
+        No more than one operation was agreed on (PS3.7 D.3.3.3). A few are let through; a stream of them would keep
+        the interpreter, and so all other associations, busy.
+        """
+        if self._splitter.is_within_pdu and (pause := self._allowances.ahead.take(1)):
+            self.connection.rest(pause)
 
     def has_begun_pdu(self) -> bool:
         """Are there bytes of a next PDU, here or in the socket?"""
@@ -131,6 +145,7 @@ class Association:
         """Block for the next message; None when the peer releases. Raises PeerFailure, ProtocolViolation."""
         collected = bytearray()
         context_id = 0
+        self._transport.await_turn()
         while True:
             event = self._transport.next_event(patience_seconds)
             if isinstance(event, ControlPdu):

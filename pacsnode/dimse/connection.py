@@ -66,6 +66,15 @@ class Connection:
         except OSError:
             return True
 
+    def rest(self, seconds: float) -> None:
+        """Neither receive nor send for so long; ends early when the connection is cut."""
+        end = select.poll()
+        try:
+            end.register(self._socket, 0)  # nothing but the end of both directions
+            end.poll(math.ceil(seconds * 1000))
+        except (OSError, ValueError):
+            return  # closed: whoever goes on finds out
+
     def finish(self, last_words: bytes = b"") -> None:
         """Send the last words and close so that the peer gets to read them.
 

@@ -11,6 +11,7 @@ from pacsnode.config import Limits
 from pacsnode.dimse import contexts, negotiation
 from pacsnode.dimse.association import Association, Titles, Transport
 from pacsnode.dimse.connection import Connection
+from pacsnode.dimse.crumbs import Allowances
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.model import Peer, Probe, Uid
 from pacsnode.wire.command import CommandField, Element
@@ -88,7 +89,7 @@ def _request(peer: Peer, pairs: Iterable[tuple[Uid, Uid]], *, calling_ae: str, l
         raise PeerFailure(f"{peer.name}: cannot connect to {peer.host}:{peer.port}: {error}") from error
     connection = Connection(sock, peer.host, limits.response)
     try:
-        transport = Transport(connection, limits)
+        transport = Transport(connection, limits, Allowances())
         connection.send(
             [
                 negotiation.request(

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pynetdicom import AE, _config
@@ -26,6 +26,7 @@ from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
 from pacsnode.dimse.connection import Connection, SecureConnection
+from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.negotiation import Rejection, Request
 from pacsnode.dimse.waiting import WaitingRoom
 from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation
@@ -46,6 +47,7 @@ class Entity:
     admission: Admission
     services: Mapping[int, Service]
     limits: Limits
+    allowances: Allowances = field(default_factory=Allowances)
 
 
 def listen(
@@ -188,7 +190,7 @@ class _Handler(RequestHandler):
         try:
             if self.server.tls is not None:
                 connection = self._secure(address, self.server.tls)
-            association = self._associate(Transport(connection, self.server.entity.limits), whole_by)
+            association = self._associate(self._transport(connection), whole_by)
             admission.leave(self.request)
             is_waiting = False
             if association is not None:
@@ -222,6 +224,9 @@ class _Handler(RequestHandler):
             secured.close()
             raise PeerFailure(f"TLS handshake failed: {error}") from error
         return SecureConnection(secured, address, limits.response)
+
+    def _transport(self, connection: Connection) -> Transport:
+        return Transport(connection, self.server.entity.limits, self.server.entity.allowances)
 
     def _associate(self, transport: Transport, whole_by: float) -> Association | None:
         """Read the A-ASSOCIATE-RQ and answer it; None when it was rejected. Raises PeerFailure, ProtocolViolation."""

@@ -1,4 +1,4 @@
-"""Hostile peers, all in one process on one thread: ``python -m tests.system.hostile PORT SECONDS`` from loopback.
+"""Hostile peers, all in one process on one thread, from loopback: ``python -m tests.system.hostile PORT SECONDS``.
 
 Each attacker follows a script, and begins again when it has come to its end or was refused. At the end one line of JSON
 tells how often each kind was there.
@@ -6,6 +6,7 @@ tells how often each kind was there.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import heapq
@@ -14,18 +15,20 @@ import json
 import selectors
 import socket
 import struct
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.dimse.raw_peer import (
+    C_ECHO,
     C_STORE,
     COMMAND,
     CT,
     DATA_SET_TYPE,
     MESSAGE_ID,
+    NO_DATA_SET,
     P_DATA,
     PRIORITY,
     SOP_CLASS,
@@ -41,8 +44,21 @@ from tests.dimse.raw_peer import (
 
 _AGAIN_SECONDS = 0.5  # the least time between two beginnings of one attacker
 _CHUNK = bytes(64 * 1024)
+_HEARD_BYTES = 64 * 1024
 _MIB = 1 << 20
 _ITEM_LIMIT = 65_000
+_LENGTHS = (_MIB + 1, 1 << 24, 1 << 31, 0xFFFFFFFF)
+_HALF_CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01"
+PLAIN = ("dawdlers", "length_bombs", "item_bombs", "vanishers", "crumbs", "pipelined")
+"""The kinds that a listener without TLS meets."""
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Whom the hostile peers call, and what they call themselves."""
+
+    called: bytes = b"PACSNODE"
+    calling: bytes = b"HOSTILE"
 
 
 @dataclass(frozen=True)
@@ -57,17 +73,24 @@ class Hear:
     """Wait until something comes, or the end."""
 
 
-Script = Generator[Say | Hear, None, None]
+@dataclass(frozen=True)
+class Flood:
+    """Send these bytes again and again, without an end, and read whatever comes meanwhile."""
+
+    data: bytes
+
+
+Script = Generator[Say | Hear | Flood, None, None]
 _HEAR = Hear()
 _STORE = command_set(
     {SOP_CLASS: CT, COMMAND: C_STORE, MESSAGE_ID: 1, PRIORITY: 0, DATA_SET_TYPE: 1, SOP_INSTANCE: "2.25.6666"}
 )
-_REQUEST = associate_rq((Offer(1, VERIFICATION), Offer(3, CT)), calling=b"HOSTILE")
+_ECHO = command_set({SOP_CLASS: VERIFICATION, COMMAND: C_ECHO, MESSAGE_ID: 1, DATA_SET_TYPE: NO_DATA_SET})
 
 
-def dawdler() -> Script:
-    """Half a PDU header, and then nothing."""
-    yield Say(_REQUEST[:3])
+def dawdler(beginning: bytes) -> Script:
+    """The beginning of something, half a PDU header at most, and then nothing."""
+    yield Say(beginning)
     while True:
         yield _HEAR
 
@@ -79,9 +102,9 @@ def request_bomb(length: int) -> Script:
         yield Say(_CHUNK)
 
 
-def data_bomb(length: int) -> Script:
+def data_bomb(length: int, request: bytes) -> Script:
     """A P-DATA PDU whose body never ends, within an association."""
-    yield Say(_REQUEST)
+    yield Say(request)
     yield _HEAR
     yield Say(pdu(P_DATA, b"", length=length))
     while True:
@@ -95,20 +118,28 @@ def item_bomb(request: bytes) -> Script:
         yield _HEAR
 
 
-def vanisher(stage: int) -> Script:
+def flood(request: bytes, prelude: bytes, data: bytes) -> Script:
+    """The same within an association, over and over."""
+    yield Say(request)
+    yield _HEAR
+    yield Say(prelude)
+    yield Flood(data)
+
+
+def vanisher(stage: int, request: bytes) -> Script:
     """Gone at a stage: before, within and after the request, within an association, a command, a data set."""
     data_set = pdu(P_DATA, value(3, 3, _STORE)) + pdu(P_DATA, value(3, 0, bytes(16000))) * 8
     for number, step in enumerate(
-        (Say(_REQUEST[:3]), Say(_REQUEST[3:60]), Say(_REQUEST[60:]), _HEAR, Say(data_set[:20]), Say(data_set[20:]))
+        (Say(request[:3]), Say(request[3:60]), Say(request[60:]), _HEAR, Say(data_set[:20]), Say(data_set[20:]))
     ):
         if number == stage:
             return
         yield step  # type: ignore[misc]  # the tuple's elements are of both kinds
 
 
-def item_bombs() -> list[bytes]:
+def item_bombs(titles: Titles) -> list[bytes]:
     """Requests of nearly 1 MiB: contexts, transfer syntaxes, user sub-items, and items that nobody knows."""
-    head = pdu(1, b"\0\1\0\0" + b"PACSNODE".ljust(16) + b"HOSTILE".ljust(16) + bytes(32))[6:]
+    head = pdu(1, b"\0\1\0\0" + titles.called.ljust(16) + titles.calling.ljust(16) + bytes(32))[6:]
     empty_context = item(0x20, b"\1\0\0\0")
     many_syntaxes = item(0x20, b"\1\0\0\0" + item(0x30, VERIFICATION.encode()) + item(0x40, b"1") * (_ITEM_LIMIT // 5))
     roles = item(0x50, item(0x54, b"\0\x011\1\1") * (_ITEM_LIMIT // 9))
@@ -116,14 +147,30 @@ def item_bombs() -> list[bytes]:
     return [pdu(1, head + body * ((_MIB - len(head)) // len(body))) for body in bodies]
 
 
-def kinds() -> dict[str, tuple[int, list[Callable[[], Script]]]]:
+def crumb_floods(request: bytes) -> Sequence[Callable[[], Script]]:
+    """Commands and data sets in endless pieces of nothing or of one byte, a PDU for each or thousands in one."""
+    store = pdu(P_DATA, value(3, 3, _STORE))
+    empty, crumb = value(1, 1, b""), value(3, 0, b"\0")
+    return [
+        partial(flood, request, b"", pdu(P_DATA, empty) * 1000),
+        partial(flood, request, store, pdu(P_DATA, crumb) * 1000),
+        partial(flood, request, b"", pdu(P_DATA, empty * 2000)),
+        partial(flood, request, store, pdu(P_DATA, crumb * 2000)),
+    ]
+
+
+def kinds(titles: Titles) -> dict[str, tuple[int, Sequence[Callable[[], Script]]]]:
     """How many there are of each kind, and what they do in turn."""
-    lengths = (_MIB + 1, 1 << 24, 1 << 31, 0xFFFFFFFF)
+    request = associate_rq((Offer(1, VERIFICATION), Offer(3, CT)), called=titles.called, calling=titles.calling)
+    bombs = [partial(request_bomb, n) for n in _LENGTHS] + [partial(data_bomb, n, request) for n in _LENGTHS]
     return {
-        "dawdlers": (500, [dawdler]),
-        "length_bombs": (50, [lambda n=n, bomb=b: bomb(n) for n in lengths for b in (request_bomb, data_bomb)]),  # type: ignore[misc]
-        "item_bombs": (5, [lambda request=request: item_bomb(request) for request in item_bombs()]),  # type: ignore[misc]
-        "vanishers": (20, [lambda stage=stage: vanisher(stage) for stage in range(7)]),  # type: ignore[misc]
+        "dawdlers": (500, [partial(dawdler, request[:3])]),
+        "length_bombs": (50, bombs),
+        "item_bombs": (5, [partial(item_bomb, bomb) for bomb in item_bombs(titles)]),
+        "vanishers": (20, [partial(vanisher, stage, request) for stage in range(7)]),
+        "crumbs": (6, crumb_floods(request)),
+        "pipelined": (6, [partial(flood, request, b"", pdu(P_DATA, value(1, 3, _ECHO)) * 200)]),
+        "tls_dawdlers": (100, [partial(dawdler, b""), partial(dawdler, _HALF_CLIENT_HELLO)]),
     }
 
 
@@ -138,19 +185,22 @@ class Attacker:
     script: Script = field(init=False)
     sock: socket.socket = field(init=False)
     unsent: memoryview = field(init=False, default=memoryview(b""))
+    floods_with: bytes = b""
 
 
 class Horde:
     """All attackers, driven by one selector."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, titles: Titles, chosen: Iterable[str]) -> None:
         self._port = port
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[float, int, Attacker]] = []
         self._numbers = itertools.count()
         self.begun: Counter[str] = Counter()
         self.refused_connections = 0
-        for kind, (count, scripts) in kinds().items():
+        available = kinds(titles)
+        for kind in chosen:
+            count, scripts = available[kind]
             turns = itertools.cycle(scripts)
             for number in range(count):
                 self._plan(Attacker(kind, turns, resets=bool(number % 2)), 0.0)
@@ -174,7 +224,7 @@ class Horde:
     def _begin(self, attacker: Attacker) -> None:
         attacker.began = time.monotonic()
         attacker.script = next(iter(attacker.scripts))()
-        attacker.unsent = memoryview(b"")
+        attacker.unsent, attacker.floods_with = memoryview(b""), b""
         attacker.sock = socket.socket()
         attacker.sock.setblocking(False)
         self.begun[attacker.kind] += 1
@@ -187,11 +237,14 @@ class Horde:
     def _ready(self, attacker: Attacker, mask: int) -> None:
         try:
             if mask & selectors.EVENT_READ:
-                if not attacker.sock.recv(4096):
+                if not attacker.sock.recv(_HEARD_BYTES):
                     raise ConnectionResetError
-                self._step(attacker)
+                if not attacker.floods_with:
+                    self._step(attacker)
             elif attacker.unsent:
-                attacker.unsent = attacker.unsent[attacker.sock.send(attacker.unsent) :]
+                attacker.unsent = attacker.unsent[attacker.sock.send(attacker.unsent) :] or memoryview(
+                    attacker.floods_with
+                )
             else:
                 self._step(attacker)
         except BlockingIOError:
@@ -202,9 +255,12 @@ class Horde:
     def _step(self, attacker: Attacker) -> None:
         step = next(attacker.script)
         wanted = selectors.EVENT_READ
-        if isinstance(step, Say):
+        if not isinstance(step, Hear):
             wanted = selectors.EVENT_WRITE
             attacker.unsent = memoryview(step.data)
+        if isinstance(step, Flood):
+            wanted |= selectors.EVENT_READ
+            attacker.floods_with = step.data
         self._selector.modify(attacker.sock, wanted, attacker)
 
     def _end(self, attacker: Attacker) -> None:
@@ -216,12 +272,20 @@ class Horde:
         self._plan(attacker, max(attacker.began + _AGAIN_SECONDS, time.monotonic()))
 
 
-def main(port: int, seconds: float) -> None:
+def main() -> None:
     """Attack a node on loopback and print how often."""
-    horde = Horde(port)
-    horde.run(seconds)
+    parser = argparse.ArgumentParser(description="Hostile peers")
+    parser.add_argument("port", type=int)
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("--called", default="PACSNODE")
+    parser.add_argument("--calling", default="HOSTILE")
+    parser.add_argument("--kinds", default=",".join(PLAIN))
+    given = parser.parse_args()
+    titles = Titles(given.called.encode(), given.calling.encode())
+    horde = Horde(given.port, titles, given.kinds.split(","))
+    horde.run(given.seconds)
     print(json.dumps({**horde.begun, "refused": horde.refused_connections}))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main()
