@@ -91,7 +91,7 @@ def pacsnode(folder: Path, sink_port: int) -> Iterator[Server]:
     config.write_text(
         f'[node]\nlisten = "127.0.0.1:0"\ndata = "{folder / "data"}"\n'
         '[storage]\nmin_free = "1 GiB"\n'
-        "[limits]\nassociations = 400\nassociations_per_peer = 400\n"
+        "[limits]\nassociations = 400\nassociations_per_peer = 400\nassociations_per_address = 400\n"
         f'[peers.{sink.AE_TITLE}]\nhost = "127.0.0.1"\nport = {sink_port}\n'
     )
     log = folder / "log"

@@ -101,6 +101,8 @@ class Limits(Table):
     """Associations at a time; further ones are rejected: local limit exceeded."""
     associations_per_peer: Count = 64
     """Associations at a time of one calling AE title."""
+    associations_per_address: Annotated[int, Field(ge=0)] = 64
+    """Associations at a time from one IP address, loopback too; 0 is no limit."""
     connections_before_association: Count = 64
     """Connections at a time that have not sent their whole A-ASSOCIATE-RQ; beyond, the oldest one is ended."""
     pdu: Buffer = 256 * KIB

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import threading
 import time
@@ -32,6 +33,7 @@ class Admission:
         self._evicted = 0
         self._associations: set[Association] = set()
         self._per_peer: Counter[str] = Counter()
+        self._per_address: Counter[str] = Counter()
         self._is_draining = False
 
     @property
@@ -82,18 +84,20 @@ class Admission:
                 return negotiation.TOO_MANY
             if self._per_peer[calling_ae] >= self._limits.associations_per_peer:
                 return negotiation.TOO_MANY
+            allowed = self._limits.associations_per_address or math.inf
+            if self._per_address[association.peer_address] >= allowed:
+                return negotiation.TOO_MANY
             self._associations.add(association)
             self._per_peer[calling_ae] += 1
+            self._per_address[association.peer_address] += 1
             return None
 
     def remove(self, association: Association) -> None:
         """The association is over."""
         with self._changed:
             self._associations.discard(association)
-            title = association.titles.calling_ae
-            self._per_peer[title] -= 1
-            if not self._per_peer[title]:
-                del self._per_peer[title]
+            _count_down(self._per_peer, association.titles.calling_ae)
+            _count_down(self._per_address, association.peer_address)
             self._changed.notify_all()
 
     def drain(self, seconds: float) -> None:
@@ -117,6 +121,13 @@ class Admission:
             log.event("connections_evicted", level=logging.WARNING, address=address, so_far=self._evicted)
         with contextlib.suppress(OSError):
             oldest.shutdown(socket.SHUT_RDWR)
+
+
+def _count_down(counts: Counter[str], key: str) -> None:
+    """One less; what is counted no more is forgotten."""
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 _CUT_SECONDS = 5.0  # for threads to notice that they were cut, and clean up

@@ -199,10 +199,13 @@ class RawPeer:
     message_id: int = 0
     maximum_length: int = 16384
     tls: ssl.SSLContext | None = None
+    source: str = ""
     _socket: socket.socket = field(init=False)
 
     def __post_init__(self) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS)
+        self._socket = socket.create_connection(
+            ("127.0.0.1", self.port), timeout=_SECONDS, source_address=(self.source, 0)
+        )
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls is not None:
             self._socket = self.tls.wrap_socket(self._socket, server_hostname="127.0.0.1")

@@ -101,6 +101,28 @@ def test_too_many_associations_of_one_peer(nodes: Nodes) -> None:
     assert [1] == list(accepted.results)
 
 
+def test_too_many_associations_from_one_address(nodes: Nodes) -> None:
+    """An address cannot take all places under ever new titles; when one of its associations ends it has room again."""
+    node = nodes.start(limits=limits(associations_per_address=1))
+    with node.connect() as first:
+        triple = rejection(node.port, associate_rq(ECHO, calling=b"OTHER"))
+        with RawPeer(node.port, source="127.0.0.2") as elsewhere:
+            accepted = elsewhere.associate()
+        first.release()
+
+    assert (2, 3, 2) == triple
+    assert [1] == list(accepted.results)
+    assert eventually(lambda: node.admission.associations == 0)
+    assert node.echoes()
+
+
+def test_no_limit_for_an_address(nodes: Nodes) -> None:
+    """0 lets an address have as many associations as there are."""
+    node = nodes.start(limits=limits(associations_per_address=0))
+    with node.connect(), node.connect():
+        assert node.echoes()
+
+
 def test_the_limit_holds_in_a_rush(nodes: Nodes) -> None:
     """Many requests at the same moment get no more places than there are."""
     node = nodes.start(limits=limits(associations=5))
@@ -348,4 +370,5 @@ def test_association_request_within_its_time(nodes: Nodes) -> None:
         peer.send(associate_rq(ECHO)[:40])
         peer.read_end()
 
-    assert eventually(node.echoes)
+    assert eventually(lambda: node.admission.associations == 0)
+    assert node.echoes()

@@ -25,7 +25,7 @@ LARGE_BYTES = 2048 * MIB
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
-    limits = "[limits]\nassociations = 256\nassociations_per_peer = 256\n"
+    limits = "[limits]\nassociations = 256\nassociations_per_peer = 256\nassociations_per_address = 0\n"
     with LiveNode(tmp_path_factory.mktemp("limits"), limits) as live:
         yield live
 
