@@ -20,7 +20,7 @@ from pacsnode.dimse.move import MoveService
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
 from pacsnode.errors import CannotListen
-from pacsnode.service import control, systemd
+from pacsnode.service import control, descriptors, systemd
 from pacsnode.service.signals import StopSignals
 from pacsnode.wire.command import CommandField
 
@@ -45,6 +45,7 @@ class Node:
 
     def run(self) -> None:
         """Listen, serve until a stop signal, drain. Raises CannotListen."""
+        descriptors.raise_limit()
         with ExitStack() as stack:
             signals = StopSignals()
             stack.callback(signals.close)
