@@ -49,6 +49,18 @@ class Admission:
                 self._evict(self._silent or self._speaking)
             self._silent[sock] = address
 
+    def make_room(self) -> bool:
+        """For want of descriptors: end the connection that is silent for longest, or else has not associated yet.
+
+        True when its descriptor comes back at once; the thread of one that has spoken takes a moment.
+        """
+        with self._changed:
+            is_silent = bool(self._silent)
+            connections = self._silent or self._speaking
+            if connections:
+                self._end(next(iter(connections)), connections)
+            return is_silent
+
     def spoke(self, sock: socket.socket) -> None:
         """The connection has sent a PDU header."""
         with self._changed:
@@ -114,13 +126,15 @@ class Admission:
 
     def _evict(self, connections: dict[socket.socket, str]) -> None:
         (address, _), *_ = Counter(connections.values()).most_common(1)
-        oldest = next(sock for sock, theirs in connections.items() if theirs == address)
-        del connections[oldest]
+        self._end(next(sock for sock, theirs in connections.items() if theirs == address), connections)
+
+    def _end(self, sock: socket.socket, connections: dict[socket.socket, str]) -> None:
+        address = connections.pop(sock)
         self._evicted += 1
         if self._evicted & (self._evicted - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not flood the log
             log.event("connections_evicted", level=logging.WARNING, address=address, so_far=self._evicted)
         with contextlib.suppress(OSError):
-            oldest.shutdown(socket.SHUT_RDWR)
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

@@ -11,6 +11,7 @@ from pacsnode.dicom import identifier
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
+from pacsnode.dimse.complaints import Complaints
 from pacsnode.errors import InvalidQuery, PacsNodeError, PeerFailure, ProtocolViolation
 from pacsnode.index.index import Index
 from pacsnode.wire.command import CommandField, Element
@@ -26,6 +27,7 @@ class FindService:
         self._index = index
         self._access = access
         self._retrieve_ae_title = retrieve_ae_title
+        self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-FIND-RQ: a pending response for each match, then the final one (PS3.4 C.4.1.3)."""
@@ -39,7 +41,8 @@ class FindService:
         except PacsNodeError as error:
             code = status.of(status.FIND, error)
             extra[Element.ERROR_COMMENT] = status.comment(error)
-            log.event("query_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
+            if self._complaints.allows("query_failed", association.peer_address):
+                log.event("query_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
         association.respond(request, code, extra)
         log.event(
             "find",

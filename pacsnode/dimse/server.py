@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import selectors
@@ -25,6 +26,7 @@ from pacsnode.dimse import contexts, negotiation, waiting
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
+from pacsnode.dimse.complaints import Complaints
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.negotiation import Rejection, Request
@@ -35,8 +37,10 @@ from pacsnode.wire import pdu
 from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
 
 _Socket = socket.socket  # in a class that has an attribute of this name
-_EMFILE_PAUSE_SECONDS = 0.1
+_PAUSE_SECONDS = 0.1
+_NO_ROOM = (errno.EMFILE, errno.ENFILE)
 _A_FEW_BYTES = 64
+_RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Entity:
     services: Mapping[int, Service]
     limits: Limits
     allowances: Allowances = field(default_factory=Allowances)
+    complaints: Complaints = field(default_factory=Complaints)
 
 
 def listen(
@@ -105,11 +110,13 @@ class Listener(AssociationServer):
             selector.register(self._wake_reader, selectors.EVENT_READ)
             selector.register(self.socket, selectors.EVENT_READ)
             while not self._stopped.is_set():
-                for key, _ in selector.select(room.timeout()):
-                    if key.fileobj is self.socket:
-                        self._accept(room)
-                    elif key.data is not None:
+                ready = [key for key, _ in selector.select(room.timeout())]
+                for key in ready:
+                    if key.data is not None:
                         self._heard(room, *key.data)
+                # Last, since those who went have left their descriptors behind.
+                if any(key.fileobj is self.socket for key in ready):
+                    self._accept(room)
                 for sock in room.overdue():
                     self._drop(room, sock)
             for sock in room.everybody():
@@ -130,9 +137,7 @@ class Listener(AssociationServer):
         try:
             sock, address = self.socket.accept()
         except OSError as error:
-            # Out of descriptors: the connection stays in the queue, so do not spin on it.
-            log.event("accept_failed", level=logging.ERROR, reason=error)
-            self._stopped.wait(_EMFILE_PAUSE_SECONDS)
+            self._accept_failed(error)
             return
         self.entity.admission.enter(sock, address[0])
         if waiting.has_header(sock):
@@ -141,6 +146,16 @@ class Listener(AssociationServer):
             self._end(sock)
         else:
             room.take(sock, address)
+
+    def _accept_failed(self, error: OSError) -> None:
+        """Out of descriptors: the connection stays in the queue, and the one that has been silent longest goes.
+
+        Where all are associations there is nothing to do but wait, without spinning.
+        """
+        if self.entity.complaints.allows("accept_failed", ""):
+            log.event("accept_failed", level=logging.ERROR, reason=error)
+        if error.errno not in _NO_ROOM or not self.entity.admission.make_room():
+            self._stopped.wait(_PAUSE_SECONDS)
 
     def _heard(self, room: WaitingRoom, sock: _Socket, address: tuple[Any, ...]) -> None:
         """A connection that waited has sent a header, or has gone."""
@@ -169,7 +184,8 @@ class Listener(AssociationServer):
         try:
             thread.start()
         except RuntimeError as error:
-            log.event("connection_refused", level=logging.ERROR, address=address[0], reason=error)
+            if self.entity.complaints.allows("connection_refused", address[0]):
+                log.event("connection_refused", level=logging.ERROR, address=address[0], reason=error)
             self._end(sock)
 
 
@@ -199,10 +215,10 @@ class _Handler(RequestHandler):
             if isinstance(error, ProtocolViolation):
                 connection.finish(pdu.abort(2, error.reason))
             if not is_waiting or not admission.was_evicted(self.request):
-                level = logging.INFO if isinstance(error, PeerFailure) else logging.WARNING
-                log.event("connection_ended", level=level, address=address, reason=error)
+                self._log_end(address, error)
         except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place
-            log.crash("connection_crashed", address=address)
+            if self.server.entity.complaints.allows("connection_crashed", address):
+                log.crash("connection_crashed", address=address)
             connection.finish(pdu.abort(2))
         finally:
             admission.leave(self.request)
@@ -210,6 +226,11 @@ class _Handler(RequestHandler):
 
     def finish(self) -> None:
         """Nothing left to finish."""
+
+    def _log_end(self, address: str, error: PacsNodeError) -> None:
+        if self.server.entity.complaints.allows("connection_ended", address):
+            level = logging.INFO if isinstance(error, PeerFailure) else logging.WARNING
+            log.event("connection_ended", level=level, address=address, reason=error)
 
     def _secure(self, address: str, tls: ssl.SSLContext) -> Connection:
         """Handshake in this thread, under a deadline: never where others are accepted."""
@@ -239,13 +260,13 @@ class _Handler(RequestHandler):
         request = negotiation.read_request(event.data)
         rejection = entity.access.refuse(request, accepts_unknown=self.server.accepts_unknown)
         if rejection is not None:
-            _reject(transport.connection, request, rejection)
+            self._reject(transport.connection, request, rejection)
             return None
         answer, encoded = negotiation.answer(request, self.server.supported, entity.limits.pdu)
         association = Association(transport, Titles(request.calling_ae, request.called_ae), answer)
         rejection = entity.admission.admit(association)
         if rejection is not None:
-            _reject(transport.connection, request, rejection)
+            self._reject(transport.connection, request, rejection)
             return None
         try:
             transport.connection.send([encoded])
@@ -254,17 +275,17 @@ class _Handler(RequestHandler):
             raise
         return association
 
-
-def _reject(connection: Connection, request: Request, rejection: Rejection) -> None:
-    log.event(
-        "association_rejected",
-        level=logging.WARNING,
-        address=connection.peer_address,
-        calling=request.calling_ae,
-        called=request.called_ae,
-        reason=rejection.words,
-    )
-    connection.finish(pdu.associate_rj(rejection.result, rejection.source, rejection.reason))
+    def _reject(self, connection: Connection, request: Request, rejection: Rejection) -> None:
+        if self.server.entity.complaints.allows("association_rejected", connection.peer_address):
+            log.event(
+                "association_rejected",
+                level=logging.WARNING,
+                address=connection.peer_address,
+                calling=request.calling_ae,
+                called=request.called_ae,
+                reason=rejection.words,
+            )
+        connection.finish(pdu.associate_rj(rejection.result, rejection.source, rejection.reason))
 
 
 def _run(association: Association, entity: Entity) -> None:
@@ -273,7 +294,7 @@ def _run(association: Association, entity: Entity) -> None:
     ended = "crashed"
     try:
         serve_operations(association, entity.services)
-        ended = "released"
+        ended = _RELEASED
     except PeerFailure as error:
         ended = str(error)
     except ProtocolViolation as error:
@@ -281,14 +302,18 @@ def _run(association: Association, entity: Entity) -> None:
         association.abort(error.reason)
     finally:
         entity.admission.remove(association)
-        log.event(
-            "association",
-            peer=association.titles.calling_ae,
-            called=association.titles.called_ae,
-            address=association.peer_address,
-            contexts=len(association.contexts),
-            operations=association.served,
-            seconds=round(time.monotonic() - began, 3),
-            ended=ended,
-        )
+        # Only what was of use to the peer is certain to be logged.
+        if (association.served and ended == _RELEASED) or entity.complaints.allows(
+            "association", association.peer_address
+        ):
+            log.event(
+                "association",
+                peer=association.titles.calling_ae,
+                called=association.titles.called_ae,
+                address=association.peer_address,
+                contexts=len(association.contexts),
+                operations=association.served,
+                seconds=round(time.monotonic() - began, 3),
+                ended=ended,
+            )
     association.close()

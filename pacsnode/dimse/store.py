@@ -11,6 +11,7 @@ from pacsnode.archive import Archive, Ingest
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
+from pacsnode.dimse.complaints import Complaints
 from pacsnode.errors import BadDataset, PacsNodeError, PeerFailure, ProtocolViolation, UidMismatch
 from pacsnode.model import Arrival, Outcome, Uid
 from pacsnode.wire.command import Element
@@ -24,6 +25,7 @@ class StoreService:
     def __init__(self, archive: Archive, access: Access) -> None:
         self._archive = archive
         self._access = access
+        self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-STORE-RQ (PS3.4 B.2.3); an instance that is not stored leaves nothing behind."""
@@ -33,14 +35,12 @@ class StoreService:
         if class_uid != request.context.abstract_syntax or not contexts.is_storage(class_uid):
             request.drain()
             association.respond(request, status.SOP_CLASS_NOT_SUPPORTED, _instance(request))
-            log.event("refused", level=logging.WARNING, uid=instance_uid, peer=association.titles.calling_ae,
-                      reason="SOP class is not that of the presentation context")  # fmt: skip
+            self._log_refused(association, instance_uid, "SOP class is not that of the presentation context")
             return
         try:
             size, outcome = self._receive(association, request, Uid(class_uid), Uid(instance_uid))
         except (PeerFailure, ProtocolViolation) as error:
-            log.event("refused", level=logging.WARNING, uid=instance_uid, peer=association.titles.calling_ae,
-                      reason=error)  # fmt: skip
+            self._log_refused(association, instance_uid, error)
             raise
         except PacsNodeError as error:
             self._refuse(association, request, error)
@@ -83,8 +83,15 @@ class StoreService:
             # Offending Element belongs to A9xx and Cxxx, not to A7xx (PS3.7 Annex C).
             extra[Element.OFFENDING_ELEMENT] = _AT.pack(error.tag >> 16, error.tag & 0xFFFF)
         association.respond(request, code, extra)
-        log.event("refused", level=logging.WARNING, uid=request.command.text(Element.AFFECTED_SOP_INSTANCE_UID),
-                  peer=association.titles.calling_ae, status=f"{code:04X}", reason=error)  # fmt: skip
+        instance_uid = request.command.text(Element.AFFECTED_SOP_INSTANCE_UID)
+        self._log_refused(association, instance_uid, error, status=f"{code:04X}")
+
+    def _log_refused(
+        self, association: Association, instance_uid: str, reason: object, *, status: str | None = None
+    ) -> None:
+        if self._complaints.allows("refused", association.peer_address):
+            peer = association.titles.calling_ae
+            log.event("refused", level=logging.WARNING, uid=instance_uid, peer=peer, status=status, reason=reason)
 
 
 def _copy(request: Message, ingest: Ingest, limit_bytes: int) -> None:

@@ -48,9 +48,7 @@ _HEARD_BYTES = 64 * 1024
 _MIB = 1 << 20
 _ITEM_LIMIT = 65_000
 _LENGTHS = (_MIB + 1, 1 << 24, 1 << 31, 0xFFFFFFFF)
-_HALF_CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01"
-PLAIN = ("dawdlers", "length_bombs", "item_bombs", "vanishers", "crumbs", "pipelined")
-"""The kinds that a listener without TLS meets."""
+KINDS = ("dawdlers", "length_bombs", "item_bombs", "vanishers", "crumbs", "pipelined")
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,6 @@ def kinds(titles: Titles) -> dict[str, tuple[int, Sequence[Callable[[], Script]]
         "vanishers": (20, [partial(vanisher, stage, request) for stage in range(7)]),
         "crumbs": (6, crumb_floods(request)),
         "pipelined": (6, [partial(flood, request, b"", pdu(P_DATA, value(1, 3, _ECHO)) * 200)]),
-        "tls_dawdlers": (100, [partial(dawdler, b""), partial(dawdler, _HALF_CLIENT_HELLO)]),
     }
 
 
@@ -279,7 +276,7 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--called", default="PACSNODE")
     parser.add_argument("--calling", default="HOSTILE")
-    parser.add_argument("--kinds", default=",".join(PLAIN))
+    parser.add_argument("--kinds", default=",".join(KINDS))
     given = parser.parse_args()
     titles = Titles(given.called.encode(), given.calling.encode())
     horde = Horde(given.port, titles, given.kinds.split(","))

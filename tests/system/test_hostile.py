@@ -120,8 +120,8 @@ def percentile(values: list[float], share: float) -> float:
 
 @pytest.mark.timeout(SECONDS + 120)
 def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
-    """500 half headers, 50 length bombs, item bombs and 20 vanishing peers: others are served, memory stays bounded,
-    and nothing is left of it afterwards."""
+    """500 half headers, 50 length bombs, item bombs, 20 vanishing peers, floods of crumbs and of pipelined requests:
+    others are served, memory stays bounded, and nothing is left of it afterwards."""
     with LiveNode(tmp_path / "node", TABLES) as node:
         warm = Modality(node.port)
         over = threading.Event()
