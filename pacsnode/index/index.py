@@ -43,6 +43,9 @@ class Index(Protocol):
     def count_instances(self, query: Query) -> int:
         """How many instances ``instances`` would yield."""
 
+    def kinds(self, query: Query) -> list[tuple[Uid, Uid]]:
+        """The (SOP class, transfer syntax) pairs of what ``instances`` would yield, each once, in ascending order."""
+
     def everything(self) -> Iterator[Instance]:
         """All versions of all instances in order of their keys; paged."""
 

@@ -123,6 +123,15 @@ class SqliteIndex:
         statement = f"SELECT coalesce({count}, 0) FROM {found.tables} WHERE {found.where.sql}"
         return int(self._rows(statement, *found.where.values)[0][0])
 
+    def kinds(self, query: Query) -> list[tuple[Uid, Uid]]:
+        """The (SOP class, transfer syntax) pairs of what ``instances`` would yield. Holds no more than those."""
+        within = sql.instance_conditions(query)
+        statement = kinds_statement(within)
+        found: set[tuple[Uid, Uid]] = set()
+        for series in self._series_of(sql.selection(query, Level.STUDY, Level.SERIES)):
+            found.update((row[0], row[1]) for row in self._rows(statement, series, *within.values))
+        return sorted(found)
+
     def everything(self) -> Iterator[Instance]:
         """All versions of all instances in order of their keys; paged."""
         after = ""
@@ -266,4 +275,12 @@ def instances_statement(within: sql.Clause) -> str:
         f" FROM {entry.INSTANCE_TABLES} WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"
         " AND (instance.instance_number_comparable, instance.id) > (?, ?)"
         f" ORDER BY instance.instance_number_comparable, instance.id LIMIT {_PAGE_ROWS}"
+    )
+
+
+def kinds_statement(within: sql.Clause) -> str:
+    """The pairs of class and syntax in one series: bound are its row id and the values of the clause."""
+    return (
+        "SELECT DISTINCT instance.sop_class_uid, instance.transfer_syntax_uid FROM instance"
+        f" WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"
     )

@@ -203,6 +203,8 @@ class IndexContract:
                 index.find(Query(Level.STUDY, {name: OneOf(("CT",))}))
             with pytest.raises(InvalidQuery):
                 index.instances(Query(Level.STUDY, {name: OneOf(("CT",))}))
+            with pytest.raises(InvalidQuery):
+                index.kinds(Query(Level.STUDY, {name: OneOf(("CT",))}))
 
     @pytest.mark.parametrize("level", list(Level))
     def test_conditions_of_all_levels_above(self, index: Index, level: Level) -> None:
@@ -322,6 +324,31 @@ class IndexContract:
         query = Query(Level.IMAGE, {"sop_instance_uid": OneOf(("1.2.3.7", "1.2.3.3", "1.2.3.99"))})
         assert ["1.2.3.3", "1.2.3.7"] == [found.header.sop_instance_uid for found in index.instances(query)]
         assert 2 == index.count_instances(query)
+
+    @pytest.mark.parametrize("level", list(Level))
+    def test_kinds_of_what_matches(self, index: Index, level: Level) -> None:
+        """Each class and syntax of current versions below the matching entities comes once; other ones do not."""
+        jpeg = Uid("1.2.840.10008.1.2.4.50")
+        index.add(instance(1, header("1.1", "1", "1.10", patient_id="P")))
+        index.add(instance(2, header("1.2", "1", "1.10", patient_id="P")))
+        index.add(instance(3, header("1.3", "1", "1.11", patient_id="P", sop_class_uid=SR)))
+        superseded = instance(4, header("1.4", "1", "1.10", patient_id="P"))
+        index.add(replace(superseded, stored=replace(superseded.stored, transfer_syntax_uid=jpeg)))
+        index.add(instance(5, header("1.4", "1", "1.10", patient_id="P")))
+        index.add(instance(6, header("2.1", "2", "2.10", patient_id="Q", sop_class_uid="1.2.3.4")))
+
+        query = Query(level, {"patient_id": OneOf(("P",))})
+        ct, explicit = instance(1).header.sop_class_uid, instance(1).stored.transfer_syntax_uid
+        assert sorted([(ct, explicit), (SR, explicit)]) == index.kinds(query)
+        assert [] == index.kinds(Query(level, {"patient_id": OneOf(("R",))}))
+
+    def test_kinds_of_an_image_query(self, index: Index) -> None:
+        """Other instances of the same series do not count."""
+        index.add(instance(1, header("1.1", "1", "1.10")))
+        index.add(instance(2, header("1.2", "1", "1.10", sop_class_uid=SR)))
+
+        query = Query(Level.IMAGE, {"sop_instance_uid": OneOf(("1.2",))})
+        assert [(SR, instance(2).stored.transfer_syntax_uid)] == index.kinds(query)
 
     def test_everything_in_order_of_keys(self, index: Index) -> None:
         """All versions come, in order of arrival, over any number of pages."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pacsnode.index import entry, sql
-from pacsnode.index.sqlite import SqliteIndex, entity_statement, page_statement, series_statement
+from pacsnode.index.sqlite import SqliteIndex, entity_statement, kinds_statement, page_statement, series_statement
 from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
 
 
@@ -81,3 +81,11 @@ def test_versions_of_an_instance(index: SqliteIndex) -> None:
     statement = f"SELECT 1 FROM instance WHERE {entry.VERSIONS} AND digest = ?"
 
     assert [] == walked(index, statement, ("1.2.3", "digest"))
+
+
+def test_kinds_of_a_series(index: SqliteIndex) -> None:
+    """Classes and syntaxes of a series are read from the rows of that series."""
+    query = Query(Level.IMAGE, {"sop_instance_uid": OneOf(("1.2.3",))})
+    within = sql.instance_conditions(query)
+
+    assert [] == walked(index, kinds_statement(within), (1, *within.values))
