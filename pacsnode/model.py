@@ -181,6 +181,7 @@ class Peer:
     port: int
     tls: bool = False
     allow: frozenset[str] = frozenset({"echo", "store", "find", "get", "move", "commit"})
+    associations: int = 1  # at a time, for one C-MOVE to it
 
 
 @dataclass(frozen=True, slots=True)

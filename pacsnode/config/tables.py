@@ -81,6 +81,8 @@ class PeerEntry(Table):
     """Its port, 1 to 65535."""
     allow: Rights = frozenset({"echo", "store", "find", "get", "move", "commit"})
     """What it may do here: any of "echo", "store", "find", "get", "move", "commit"."""
+    associations: Annotated[int, Field(ge=1, le=16)] = 1
+    """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
 
 
 class Storage(Table):
@@ -162,7 +164,14 @@ class Config(Table):
     def peers(self) -> dict[str, Peer]:
         """The configured peers by name; their AE titles are all different."""
         return {
-            name: Peer(name, entry.ae_title or ae_title(name), entry.host, entry.port, allow=entry.allow)
+            name: Peer(
+                name,
+                entry.ae_title or ae_title(name),
+                entry.host,
+                entry.port,
+                allow=entry.allow,
+                associations=entry.associations,
+            )
             for name, entry in self.peer_entries.items()
         }
 

@@ -184,6 +184,10 @@ class Association:
             self.note_cancel(message)
         return message_id in self._cancelled
 
+    def fileno(self) -> int:
+        """The descriptor that is readable when the peer says something, for those who only look whether it does."""
+        return self._connection.fileno()
+
     def note_cancel(self, message: Message) -> None:
         """Remember a C-CANCEL-RQ (PS3.7 9.3.2.3)."""
         self._cancelled.add(message.command.number(Element.MESSAGE_ID_BEING_RESPONDED_TO))

@@ -75,6 +75,10 @@ class Connection:
         except (OSError, ValueError):
             return  # closed: whoever goes on finds out
 
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
     def finish(self, last_words: bytes = b"") -> None:
         """Send the last words and close so that the peer gets to read them.
 

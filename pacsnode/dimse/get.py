@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 from pacsnode.archive import Archive
-from pacsnode.dimse import status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.retrieve import RetrieveOperation
-from pacsnode.dimse.send import Sender
+from pacsnode.dimse.send import Load, Sender
+from pacsnode.errors import IndexFailure
 from pacsnode.model import Instance
-from pacsnode.wire.command import MEDIUM_PRIORITY, Element
 
 
 class GetService:
@@ -27,14 +29,44 @@ class GetService:
     def _send_all(self, operation: RetrieveOperation) -> None:
         association = operation.association
         # PS3.7 D.3.3.4: only where role selection made the requester SCP are we SCU.
-        contexts = {(c.abstract_syntax, c.transfer_syntax): c for c in association.contexts.values() if c.as_scu}
-        # PS3.4 C.4.3.2.1: sub-operations have the priority of the C-GET.
-        priority = operation.request.command.number(Element.PRIORITY, MEDIUM_PRIORITY)
-        sender = Sender(association, self._archive.store, priority)
+        contexts = [context for context in association.contexts.values() if context.as_scu]
+        sender = Sender(association, contexts, self._archive.store, priority=operation.priority)
+        with closing(operation.instances()) as instances, closing(_Loads(sender, instances)) as loads:
+            while (load := loads.current) is not None:
+                code = sender.send(load, loads.read_ahead)
+                operation.report(load.instance, code)
+                loads.advance()
 
-        def send(instance: Instance) -> int:
-            context = contexts.get((instance.header.sop_class_uid, instance.stored.transfer_syntax_uid))
-            return status.SOP_CLASS_NOT_SUPPORTED if context is None else sender.send(context, instance)
 
-        for instance in operation.instances():
-            operation.attempt(instance, send)
+class _Loads:
+    """What is to be sent next, loaded while the one before it is under way."""
+
+    def __init__(self, sender: Sender, instances: Iterator[Instance]) -> None:
+        self._sender = sender
+        self._instances = instances
+        self._ahead: Load | None = None
+        self._failure: IndexFailure | None = None
+        self.current = self._next()
+
+    def read_ahead(self) -> None:
+        """Load the one after the current one. An index that fails now is told of when the current one is over."""
+        try:
+            self._ahead = self._next()
+        except IndexFailure as error:
+            self._failure = error
+
+    def advance(self) -> None:
+        """The current one is over. Raises IndexFailure."""
+        if self._failure is not None:
+            raise self._failure
+        self.current, self._ahead = self._ahead or self._next(), None
+
+    def close(self) -> None:
+        """Drop what is not going to be sent."""
+        for load in (self.current, self._ahead):
+            if load is not None:
+                load.drop()
+
+    def _next(self) -> Load | None:
+        instance = next(self._instances, None)
+        return None if instance is None else self._sender.load(instance)

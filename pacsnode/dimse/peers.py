@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pacsnode.config import Limits
@@ -22,14 +22,21 @@ MAX_CONTEXTS = 128  # odd ids 1-255 (PS3.8 9.3.2.2)
 
 @contextmanager
 def associate(
-    peer: Peer, pairs: Iterable[tuple[Uid, Uid]], *, calling_ae: str, limits: Limits
+    peer: Peer,
+    pairs: Iterable[tuple[Uid, Uid]],
+    *,
+    calling_ae: str,
+    limits: Limits,
+    connected: Callable[[Connection], None] = lambda connection: None,
 ) -> Iterator[Association]:
     """An association with a peer that proposes the (SOP class, transfer syntax) pairs, at most 128.
 
-    Released at the end of the block, aborted when the block raises. Raises PeerFailure when the peer cannot be
-    reached, rejects, or speaks something else.
+    Released at the end of the block, aborted when the block raises. ``connected`` hears of the connection before the
+    association is asked for, so that another thread may cut it. Raises PeerFailure when the peer cannot be reached,
+    rejects, or speaks something else.
     """
-    association = _request(peer, pairs, calling_ae=calling_ae, limits=limits)
+    connection = _connect(peer, limits)
+    association = _request(connection, peer, pairs, calling_ae=calling_ae, limits=limits, connected=connected)
     try:
         yield association
     except BaseException:
@@ -81,14 +88,26 @@ def _echo(association: Association, message_id: int) -> float:
     return round((time.perf_counter() - began) * 1000, 2)
 
 
-def _request(peer: Peer, pairs: Iterable[tuple[Uid, Uid]], *, calling_ae: str, limits: Limits) -> Association:
-    proposed = contexts.propose(pairs)
+def _connect(peer: Peer, limits: Limits) -> Connection:
     try:
         sock = socket.create_connection((peer.host, peer.port), timeout=limits.connect)
     except OSError as error:
         raise PeerFailure(f"{peer.name}: cannot connect to {peer.host}:{peer.port}: {error}") from error
-    connection = Connection(sock, peer.host, limits.response)
+    return Connection(sock, peer.host, limits.response)
+
+
+def _request(
+    connection: Connection,
+    peer: Peer,
+    pairs: Iterable[tuple[Uid, Uid]],
+    *,
+    calling_ae: str,
+    limits: Limits,
+    connected: Callable[[Connection], None],
+) -> Association:
+    proposed = contexts.propose(pairs)
     try:
+        connected(connection)
         transport = Transport(connection, limits, Allowances())
         connection.send(
             [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from pacsnode import log
@@ -13,9 +13,9 @@ from pacsnode.dicom import identifier
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
-from pacsnode.errors import InvalidQuery, PacsNodeError, PeerFailure, ProtocolViolation, StoreError
+from pacsnode.errors import InvalidQuery, PacsNodeError, PeerFailure, ProtocolViolation
 from pacsnode.model import Instance, Level, Query, Uid
-from pacsnode.wire.command import Element
+from pacsnode.wire.command import MEDIUM_PRIORITY, Element
 
 _MAX_COUNT = 0xFFFF  # VR US; a larger retrieve goes on, its counters stay there
 _MAX_FAILED_UIDS = 1000  # what fits UI's 16-bit length in explicit VR
@@ -117,7 +117,12 @@ class RetrieveOperation:
             status=f"{code:04X}",
         )
 
-    def instances(self) -> Iterator[Instance]:
+    @property
+    def priority(self) -> int:
+        """That of the request, which its sub-operations have too (PS3.4 C.4.2.2.1, C.4.3.2.1)."""
+        return self.request.command.number(Element.PRIORITY, MEDIUM_PRIORITY)
+
+    def instances(self) -> Generator[Instance, None, None]:
         """The instances asked for, in pages."""
         with closing(self.archive.index.instances(self.query)) as found:
             yield from found
@@ -125,22 +130,27 @@ class RetrieveOperation:
     def report(self, instance: Instance, code: int) -> None:
         """Count a sub-operation and tell the requester now and then; raises Cancelled when it has asked to stop."""
         self.counts.record(instance.header.sop_instance_uid, code)
+        self._untold += 1
+        self.attend()
+
+    def attend(self) -> None:
+        """Listen to the requester and tell it how far we are; raises as ``listen`` does."""
+        self.listen()
+        if self.counts.remaining:
+            self.tell()
+
+    def listen(self) -> None:
+        """Hear what the requester has said. Raises Cancelled when it has asked to stop, PeerFailure and
+        ProtocolViolation when the association with it is over."""
         if self.association.is_cancelled(self.request.message_id):
             raise Cancelled
-        if self.counts.remaining and self._is_pending_due():
+
+    def tell(self) -> None:
+        """Send a pending response when one is due. Raises PeerFailure."""
+        if self._is_pending_due():
             self.association.respond(self.request, status.PENDING, self.counts.fields(with_remaining=True))
 
-    def attempt(self, instance: Instance, send: Callable[[Instance], int]) -> None:
-        """Run one sub-operation; an object that cannot be read is a failed one."""
-        try:
-            code = send(instance)
-        except StoreError as error:
-            log.event("damaged", level=logging.ERROR, uid=instance.header.sop_instance_uid, reason=error)
-            code = status.of(status.RETRIEVE, error)
-        self.report(instance, code)
-
     def _is_pending_due(self) -> bool:
-        self._untold += 1
         now = self._monotonic()
         if self._untold < _PENDING_INSTANCES and now < self._told_at + _PENDING_SECONDS:
             return False

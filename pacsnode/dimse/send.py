@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pacsnode import log
+from pacsnode.dimse import status
 from pacsnode.dimse.association import Association
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.errors import ObjectDamaged, PeerFailure, StoreError
-from pacsnode.model import Instance
+from pacsnode.model import Instance, Uid
 from pacsnode.storage.store import Store
-from pacsnode.wire import command as commands
 from pacsnode.wire import message
-from pacsnode.wire.command import CommandField, Element
+from pacsnode.wire.command import CommandField, Element, RequestTemplate
 
 _PIECE_BYTES = 1024 * 1024
 _MAX_MESSAGE_ID = 0xFFFF
+
+Pair = tuple[Uid, Uid]
+"""SOP class and transfer syntax: what a presentation context is proposed for."""
+
+
+def pair_of(instance: Instance) -> Pair:
+    """What the instance is sent as."""
+    return instance.header.sop_class_uid, instance.stored.transfer_syntax_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,68 +38,139 @@ class MoveOriginator:
     message_id: int
 
 
-class Sender:
-    """Sends instances over one association, one after the other, through one buffer."""
+@dataclass(frozen=True, slots=True)
+class _Channel:
+    """A presentation context and the command that goes before each instance in it."""
 
-    def __init__(self, association: Association, store: Store, priority: int) -> None:
+    context_id: int
+    command: RequestTemplate
+
+
+@dataclass(slots=True)
+class Load:
+    """An instance ready to be sent: its object is open and the first piece of it read, or it is known why not."""
+
+    instance: Instance
+    channel: _Channel | None = None
+    source: BinaryIO | None = None
+    piece: memoryview | None = None
+    error: StoreError | None = None
+
+    def drop(self) -> None:
+        """Close the object; may be called twice."""
+        if self.source is not None:
+            self.source.close()
+            self.source = None
+
+
+class Sender:
+    """Sends instances over one association, one after the other, and loads the next while the peer works on one.
+
+    Two buffers serve in turn, so that at most one load may wait besides the one being sent.
+    """
+
+    def __init__(
+        self,
+        association: Association,
+        contexts: Iterable[PresentationContext],
+        store: Store,
+        *,
+        priority: int,
+        originator: MoveOriginator | None = None,
+    ) -> None:
+        """``contexts``: those in which we are SCU."""
         self._association = association
         self._store = store
-        self._priority = priority
+        self._channels = {
+            (context.abstract_syntax, context.transfer_syntax): _channel(context, priority, originator)
+            for context in contexts
+        }
         self._message_id = 0
-        self._buffer = memoryview(bytearray(_PIECE_BYTES))
+        self._buffers = [memoryview(bytearray(_PIECE_BYTES)) for _ in range(2)]
 
-    def send(self, context: PresentationContext, instance: Instance, originator: MoveOriginator | None = None) -> int:
-        """Send one instance: the status of the peer's response.
+    def load(self, instance: Instance) -> Load:
+        """Open the object and read its beginning. Nothing is raised: what is wrong shows when it is sent."""
+        load = Load(instance, self._channels.get(pair_of(instance)))
+        if load.channel is None:
+            return load
+        self._buffers.reverse()
+        try:
+            load.source = self._open(instance)
+            load.piece = self._read(load.source, instance.stored.size)
+            if not load.piece:
+                raise ObjectDamaged(f"{instance.stored.key}: the object cannot be read")
+        except StoreError as error:
+            load.drop()
+            load.error = error
+        return load
 
-        Raises ObjectNotFound or ObjectDamaged before anything is sent, PeerFailure and ProtocolViolation after which
-        the association is of no more use.
+    def send(self, load: Load, meanwhile: Callable[[], None]) -> int:
+        """Send one instance, do something else while the peer works on it: the status of its response, or ours
+        for an instance that has no context or cannot be read.
+
+        Raises PeerFailure and ProtocolViolation, after which the association is of no more use.
         """
+        if load.channel is None:
+            return status.SOP_CLASS_NOT_SUPPORTED
+        if load.error is not None:
+            log.event("damaged", level=logging.ERROR, uid=load.instance.header.sop_instance_uid, reason=load.error)
+            return status.of(status.RETRIEVE, load.error)
+        self._message_id = self._message_id % _MAX_MESSAGE_ID + 1
+        try:
+            self._send_parts(load, load.channel)
+        finally:
+            load.drop()
+        meanwhile()
+        return self._association.next_response(self._message_id).number(Element.STATUS)
+
+    def _send_parts(self, load: Load, channel: _Channel) -> None:
+        """The command and the data set; command and first piece go in one system call."""
+        association, piece, left = self._association, load.piece, load.instance.stored.size
+        command = channel.command.encode(self._message_id, load.instance.header.sop_instance_uid)
+        parts = message.command_parts(channel.context_id, command, association.largest_value)
+        while left and piece is not None and load.source is not None:
+            left -= len(piece)
+            parts += message.data_set_parts(channel.context_id, piece, association.largest_value, ends=not left)
+            association.send_parts(parts)
+            if left:
+                parts, piece = [], self._read(load.source, left)
+                if not piece:
+                    # The peer has half an instance; only the end of the association keeps it from taking it for one.
+                    key = load.instance.stored.key
+                    raise PeerFailure(f"{key}: the object could not be read on while it was sent")
+
+    def _open(self, instance: Instance) -> BinaryIO:
+        """The object at the beginning of its data set. Raises ObjectNotFound, ObjectDamaged."""
         stored = instance.stored
-        with self._store.open(stored.key) as source:
+        source = self._store.open(stored.key)
+        try:
             if source.seek(0, os.SEEK_END) != stored.offset + stored.size:
                 raise ObjectDamaged(f"{stored.key}: the object is not as long as it was")
             source.seek(stored.offset)
-            self._message_id = self._message_id % _MAX_MESSAGE_ID + 1
-            parts = self._command(context, instance, originator)
-            left = stored.size
-            while left:
-                count = self._read(source, min(left, _PIECE_BYTES))
-                if not count and left == stored.size:
-                    raise ObjectDamaged(f"{stored.key}: the object cannot be read")
-                if not count:
-                    # The peer has half an instance; only the end of the association keeps it from taking it for one.
-                    raise PeerFailure(f"{stored.key}: the object could not be read on while it was sent")
-                left -= count
-                parts += message.data_set_parts(
-                    context.context_id, self._buffer[:count], self._association.largest_value, ends=not left
-                )
-                self._association.send_parts(parts)
-                parts = []
-        response = self._association.next_response(self._message_id)
-        return response.number(Element.STATUS)
+        except BaseException:
+            source.close()
+            raise
+        return source
 
-    def _read(self, source: BinaryIO, size: int) -> int:
-        """Bytes read into the buffer; 0 where there are none or the disk fails.
+    def _read(self, source: BinaryIO, left: int) -> memoryview:
+        """Bytes read into the buffer in use; none where there are none or the disk fails.
 
         Nothing is raised, because what may be raised depends on whether a part has been sent.
         """
+        space = self._buffers[0][: min(left, _PIECE_BYTES)]
         try:
-            return int(source.readinto(self._buffer[:size]))  # type: ignore[attr-defined]
+            return space[: int(source.readinto(space))]  # type: ignore[attr-defined]
         except (OSError, StoreError):
-            return 0
+            return space[:0]
 
-    def _command(
-        self, context: PresentationContext, instance: Instance, originator: MoveOriginator | None
-    ) -> message.Parts:
-        fields: dict[Element, int | str | bytes] = {
-            Element.AFFECTED_SOP_CLASS_UID: instance.header.sop_class_uid,
-            Element.COMMAND_FIELD: CommandField.C_STORE_RQ,
-            Element.MESSAGE_ID: self._message_id,
-            Element.PRIORITY: self._priority,
-            Element.AFFECTED_SOP_INSTANCE_UID: instance.header.sop_instance_uid,
-        }
-        if originator is not None:
-            fields[Element.MOVE_ORIGINATOR_AE_TITLE] = originator.ae_title
-            fields[Element.MOVE_ORIGINATOR_MESSAGE_ID] = originator.message_id
-        encoded = commands.encode(fields, has_data_set=True)
-        return message.command_parts(context.context_id, encoded, self._association.largest_value)
+
+def _channel(context: PresentationContext, priority: int, originator: MoveOriginator | None) -> _Channel:
+    fields: dict[Element, int | str | bytes] = {
+        Element.AFFECTED_SOP_CLASS_UID: context.abstract_syntax,
+        Element.COMMAND_FIELD: CommandField.C_STORE_RQ,
+        Element.PRIORITY: priority,
+    }
+    if originator is not None:
+        fields[Element.MOVE_ORIGINATOR_AE_TITLE] = originator.ae_title
+        fields[Element.MOVE_ORIGINATOR_MESSAGE_ID] = originator.message_id
+    return _Channel(context.context_id, RequestTemplate(fields))
