@@ -79,6 +79,8 @@ MISTAKES = [
     ("[peers.WS]\nhost = 'h'", "[peers.WS] port: missing; this key has to be there"),
     ("[peers.WS]\nhost = 'h'\nport = 0", "[peers.WS] port = 0: too small; 1 or more"),
     ("[peers.WS]\nhost = 'h'\nport = 65536", "[peers.WS] port = 65536: too large; up to 65535"),
+    (PEER + "associations = 0", "[peers.WS] associations = 0: too small; 1 or more"),
+    (PEER + "associations = 17", "[peers.WS] associations = 17: too large; up to 16"),
     (
         "[peers.WS]\nhost = 'h'\nport = '104'",
         '[peers.WS] port = "104": not a whole number; a number without quotes',

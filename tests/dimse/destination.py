@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import threading
@@ -35,7 +36,7 @@ _SECONDS = 10.0
 
 @dataclass
 class Destination:
-    """Listens on a free port of loopback for the ``with`` block.
+    """Listens on a free port of loopback for the ``with`` block, with a thread for each association.
 
     Instances are numbered from 1 over all associations.
     """
@@ -43,7 +44,11 @@ class Destination:
     rejection: tuple[int, int, int] | None = None
     answer: Callable[[int], int] = lambda number: 0
     dies_at: int = 0
-    """The instance within whose data set it closes; 0 is never."""
+    """The instance within whose data set it closes, as it does with all that follow; 0 is never."""
+    breaks_at: int = 0
+    """The instance, by when it begins, within whose data set one association closes; 0 is never."""
+    most: int = 1000
+    """How many associations it takes; further ones are rejected for now."""
     hold_at: int = 0
     """The instance that it answers only after ``go_on``; ``held`` is set then. 0 is never."""
     takes: Callable[[Offer], bool] = lambda offer: True
@@ -63,6 +68,9 @@ class Destination:
     """The PDU type that ended each association; 0 where the connection just ended."""
     held: threading.Event = field(init=False, default_factory=threading.Event)
     go_on: threading.Event = field(init=False, default_factory=threading.Event)
+
+    _begun: itertools.count[int] = field(init=False, default_factory=lambda: itertools.count(1))
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __enter__(self) -> Destination:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -86,8 +94,11 @@ class Destination:
             except OSError:
                 return
             sock.settimeout(_SECONDS)
-            with sock:
-                self.endings.append(self._serve(sock))
+            threading.Thread(target=self._run, args=(sock,), name="destination", daemon=True).start()
+
+    def _run(self, sock: socket.socket) -> None:
+        with sock:
+            self.endings.append(self._serve(sock))
 
     def _serve(self, sock: socket.socket) -> int:
         """One association: the PDU type that ended it."""
@@ -110,8 +121,9 @@ class Destination:
         if kind != ASSOCIATE_RQ:
             raise OSError(f"PDU of type {kind} where an association was expected")
         self.titles.append(body[4:36])
-        if self.rejection is not None:
-            sock.sendall(pdu(ASSOCIATE_RJ, bytes([0, *self.rejection])))
+        rejection = (2, 3, 2) if len(self.titles) > self.most else self.rejection
+        if rejection is not None:
+            sock.sendall(pdu(ASSOCIATE_RJ, bytes([0, *rejection])))
             return False
         if self.first_words:
             sock.sendall(self.first_words)
@@ -131,13 +143,16 @@ class Destination:
         context_id = first[4]
         command = _read_part(sock, first)
         _, body = _read_pdu(sock)
-        if len(self.received) + 1 == self.dies_at:
+        if len(self.received) + 1 == self.dies_at or next(self._begun) == self.breaks_at:
             return False
         data = _read_part(sock, body)
         elements = {tag & 0xFFFF: raw for tag, raw in parse_elements(command).items()}
         request = Received(context_id, elements, data)
-        self.received.append(request)
-        number = len(self.received)
+        with self._lock:
+            if len(self.received) + 1 == self.dies_at:
+                return False
+            self.received.append(request)
+            number = len(self.received)
         if number == self.hold_at:
             self.held.set()
             self.go_on.wait(_SECONDS)

@@ -87,3 +87,18 @@ def test_messages_are_cut_to_the_largest_value(data: bytes, largest: int) -> Non
     assert data == b"".join(values)
     assert all(len(part) <= largest for part in values)
     assert [0] * (len(headers) - 1) + [2] == [header[-1] for header in headers]
+
+
+@pytest.mark.parametrize("originator", [{}, {Element.MOVE_ORIGINATOR_AE_TITLE: "WS1", Element.PRIORITY: 2}])
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
+def test_a_template_gives_the_same_command_set(originator: dict[Element, int | str | bytes], uid: str) -> None:
+    """What is encoded once and filled in is, byte for byte, what is encoded anew."""
+    fields: dict[Element, int | str | bytes] = {
+        Element.AFFECTED_SOP_CLASS_UID: CT,
+        Element.COMMAND_FIELD: CommandField.C_STORE_RQ,
+        **originator,
+    }
+    own: dict[Element, int | str | bytes] = {Element.MESSAGE_ID: 258, Element.AFFECTED_SOP_INSTANCE_UID: uid}
+
+    expected = command.encode({**fields, **own}, has_data_set=True)
+    assert expected == command.RequestTemplate(fields).encode(258, uid)
