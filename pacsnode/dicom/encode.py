@@ -25,6 +25,7 @@ _VRS: Mapping[int, str] = MappingProxyType({attribute.tag: attribute.vr for attr
     FAILED_SOP_INSTANCE_UID_LIST: "UI",
 })  # fmt: skip
 _MAX_SHORT_LENGTH = 0xFFFE
+_TABLED_LENGTHS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ElementWriter:
 
     headers: Mapping[int, tuple[bytes, bytes]]  # by tag: what comes before the length, and the padding
     length: struct.Struct
+    lengths: tuple[str, ...]  # by the bytes of a value that may want padding: its length as it is written, in Latin-1
     short: struct.Struct
 
     def element(self, tag: int, value: bytes) -> bytes:
@@ -61,7 +63,8 @@ def _writer(order: str, *, is_implicit: bool) -> ElementWriter:
         for tag, vr in _VRS.items()
     }
     length = struct.Struct(order + ("I" if is_implicit else "H"))
-    return ElementWriter(MappingProxyType(headers), length, struct.Struct(order + "H"))
+    lengths = tuple(length.pack(size + (size & 1)).decode("latin-1") for size in range(_TABLED_LENGTHS))
+    return ElementWriter(MappingProxyType(headers), length, lengths, struct.Struct(order + "H"))
 
 
 _IMPLICIT_LITTLE = _writer("<", is_implicit=True)

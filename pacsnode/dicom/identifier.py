@@ -1,4 +1,4 @@
-"""Identifiers of C-FIND, C-MOVE and C-GET (PS3.4 C.4): from bytes to a query, and from a match to bytes.
+"""Identifiers of C-FIND, C-MOVE and C-GET (PS3.4 C.4): from bytes to a query.
 
 Strict where a wrong reading would answer another question; lenient where workstations deviate without doubt about
 what they mean: unique keys of higher levels may be missing, attributes of higher levels may be asked for and matched.
@@ -20,12 +20,11 @@ from pacsnode.dicom.encode import (
     QUERY_RETRIEVE_LEVEL,
     RETRIEVE_AE_TITLE,
     SPECIFIC_CHARACTER_SET,
-    ElementWriter,
     writer_of,
 )
 from pacsnode.dicom.walk import DataSetWalker, Elements
 from pacsnode.errors import BadDataset, InvalidQuery
-from pacsnode.model import Condition, Level, Match, OneOf, Query, Uid
+from pacsnode.model import Condition, Level, OneOf, Query, Uid
 
 MAX_FAILED_UIDS = 1000  # 65 bytes each: more would not fit the 16 bits of an explicit VR length
 
@@ -133,36 +132,6 @@ def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root) -> Retriev
     return RetrieveRequest(Query(level, conditions))
 
 
-def encode_match(
-    request: FindRequest,
-    match: Match,
-    transfer_syntax_uid: Uid,
-    *,
-    retrieve_ae_title: str,
-    availability: str = "ONLINE",
-) -> bytes:
-    """The identifier of a pending response (PS3.4 C.4.1.1.3.2): what was asked for and we know, empty where unknown.
-
-    The character set is the request's where it can say all of it, else ISO_IR 192, and none where all is ASCII.
-    """
-    writer = writer_of(transfer_syntax_uid)
-    own = {
-        QUERY_RETRIEVE_LEVEL: request.level.value,
-        RETRIEVE_AE_TITLE: retrieve_ae_title,
-        INSTANCE_AVAILABILITY: availability,
-    }
-    values = match.values
-    told = [(BY_TAG[tag], values[BY_TAG[tag].name]) for tag in request.answered if tag not in own]
-    everything = "\\".join([text for attribute, text in told if attribute.vr in charset.TEXT_VRS])
-    _, terms = charset.encode(everything, request.specific_character_set)
-    written = {attribute.tag: _value(writer, attribute, text, terms) for attribute, text in told}
-    written |= {tag: text.encode("ascii", "replace") for tag, text in own.items()}
-    elements = [writer.element(tag, written[tag]) for tag in request.answered]
-    if terms:
-        elements.insert(0, writer.element(SPECIFIC_CHARACTER_SET, terms.encode("ascii")))
-    return b"".join(elements)
-
-
 def encode_failed_uids(uids: Sequence[Uid], transfer_syntax_uid: Uid) -> bytes:
     """An identifier with the Failed SOP Instance UID List (PS3.4 C.4.2): the first ``MAX_FAILED_UIDS`` of them."""
     listed = "\\".join(uids[:MAX_FAILED_UIDS])
@@ -212,11 +181,3 @@ def _unique(attribute: Attribute, text: str) -> Condition:
     if len(values) != 1 or condition.has_wildcard(values[0]):
         raise InvalidQuery(f"{tag_name(attribute.tag)} is not a single value")
     return OneOf((values[0],))
-
-
-def _value(writer: ElementWriter, attribute: Attribute, text: str, terms: str) -> bytes:
-    if attribute.vr == "US":
-        return writer.shorts(text)
-    if attribute.vr in charset.TEXT_VRS:
-        return charset.encode(text, terms)[0]
-    return text.encode("latin-1", "replace")

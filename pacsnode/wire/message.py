@@ -20,6 +20,13 @@ def data_set_parts(context_id: int, data: memoryview, largest_value: int, *, end
     return list(_pdus(context_id, data, largest_value, is_command=False, ends=ends))
 
 
+def data_set_bytes(context_id: int, data: bytes, largest_value: int) -> bytes:
+    """A whole small data set as PDUs, in one piece."""
+    if len(data) <= largest_value:
+        return p_data_header(context_id, len(data), is_command=False, is_last=True) + data
+    return b"".join(data_set_parts(context_id, memoryview(data), largest_value, ends=True))
+
+
 def message_parts(context_id: int, command: bytes, data_set: bytes | None, largest_value: int) -> Parts:
     """A whole small message as PDUs."""
     parts = command_parts(context_id, command, largest_value)

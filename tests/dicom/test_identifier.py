@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from pacsnode.dicom import identifier
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME
 from pacsnode.dicom.identifier import FindRequest, RetrieveRequest, Root
+from pacsnode.dicom.response import MatchEncoder
 from pacsnode.errors import InvalidQuery
 from pacsnode.model import Level, Match, OneOf, Range, Uid, Wildcard
 
@@ -62,7 +63,7 @@ def retrieve(made: Dataset, root: Root = Root.STUDY, syntax: Uid = EXPLICIT) -> 
 
 def answer(request: FindRequest, syntax: Uid = EXPLICIT, **values: str) -> Dataset:
     match = Match({**dict.fromkeys(request.query.requested, ""), **values})
-    return decoded(identifier.encode_match(request, match, syntax, retrieve_ae_title="PACS"), syntax)
+    return decoded(MatchEncoder(request, syntax, retrieve_ae_title="PACS").encode(match), syntax)
 
 
 @SYNTAXES
@@ -196,7 +197,7 @@ def test_answers_read_back(syntax: Uid, level: str) -> None:
     samples = {"UI": "1.2.3", "DA": "20040119", "TM": "101112.5", "IS": "12", "US": "512", "PN": "DOE^J"}
     values = {name: samples.get(BY_NAME[name].vr, "ABC") for name in request.query.requested}
 
-    data = identifier.encode_match(request, Match(values), syntax, retrieve_ae_title="PACS")
+    data = MatchEncoder(request, syntax, retrieve_ae_title="PACS").encode(Match(values))
     told = decoded(data, syntax)
 
     assert 0 == len(data) % 2

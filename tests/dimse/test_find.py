@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from pacsnode.dimse.connection import Connection
 from pacsnode.errors import IndexFailure
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Match, Query
+from pacsnode.wire.message import Parts
 from tests.dimse import images
 from tests.dimse.conftest import Nodes, Running, limits
 from tests.dimse.raw_peer import (
@@ -56,6 +61,8 @@ STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
 PATIENT_STUDY_ONLY = PatientStudyOnlyQueryRetrieveInformationModelFind
 LEVEL, CHARSET, NAME, STUDY_UID = 0x00080052, 0x00080005, 0x00100010, 0x0020000D
 FIND = (Offer(1, STUDY_FIND), Offer(3, VERIFICATION), Offer(5, STUDY_MOVE))
+BATCH = 32
+RESPONSE_COMMAND = struct.pack("<HHIH", 0, COMMAND, 2, C_FIND | RESPONSE)
 Answers = list[tuple[int, Dataset | None]]
 
 
@@ -244,7 +251,7 @@ def many_studies(node: Running, count: int) -> None:
 
 
 def test_cancel(node: Running) -> None:
-    """After a C-CANCEL there are no more matches, but the final response FE00 (PS3.4 C.4.1.3.2)."""
+    """After a C-CANCEL there is no more than one batch of matches, then FE00 (PS3.4 C.4.1.3.2)."""
     many_studies(node, 60)
     find = command_set({SOP_CLASS: STUDY_FIND, COMMAND: C_FIND, MESSAGE_ID: 9, PRIORITY: 0, DATA_SET_TYPE: 1})
     cancel = command_set({COMMAND: C_CANCEL, RESPONDED_TO: 9, DATA_SET_TYPE: NO_DATA_SET})
@@ -257,8 +264,69 @@ def test_cancel(node: Running) -> None:
         complete = peer.responses()
 
     assert (0xFE00, None) == (responses[-1].status, responses[-1].data_set)
-    assert len(responses) < 60
+    assert BATCH + 1 == len(responses)
     assert (again, 61, 0) == (1, len(complete), complete[-1].status)
+
+
+class WaitingIndex(SqliteIndex):
+    """An index that begins the second batch of matches only when it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.may_go_on = threading.Event()
+
+    def find(self, query: Query) -> Generator[Match, None, None]:
+        for number, match in enumerate(super().find(query)):
+            if number == BATCH:
+                assert self.may_go_on.wait(30)
+            yield match
+
+
+def test_cancel_between_batches(nodes: Nodes, tmp_path: Path) -> None:
+    """A C-CANCEL that comes while matches are sent ends them at the next batch; what was sent before had gone out."""
+    index = WaitingIndex(tmp_path / "waiting.db")
+    node = nodes.start(index=index)
+    many_studies(node, 3 * BATCH)
+    with node.connect(*FIND) as peer:
+        message_id = peer.start_query(1, C_FIND, STUDY_FIND, identifier({LEVEL: "STUDY"}))
+        first = [peer.read_message().status for _ in range(BATCH)]
+        peer.cancel(1, message_id)
+        index.may_go_on.set()
+        rest = [response.status for response in peer.responses()]
+
+    assert [0xFF00] * BATCH == first
+    assert [0xFF00] * BATCH + [0xFE00] == rest
+
+
+@pytest.mark.parametrize("studies", [0, 1, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 1])
+def test_few_sends(node: Running, monkeypatch: pytest.MonkeyPatch, studies: int) -> None:
+    """Responses go out many at a time, in order, and the final one with the last of them."""
+    many_studies(node, studies)
+    sent: list[int] = []
+    send = Connection.send
+
+    def recording(connection: Connection, parts: Parts) -> None:
+        sent.append(b"".join(parts).count(RESPONSE_COMMAND))
+        send(connection, parts)
+
+    with node.connect(*FIND) as peer:
+        monkeypatch.setattr(Connection, "send", recording)
+        peer.start_query(1, C_FIND, STUDY_FIND, identifier({LEVEL: "STUDY", STUDY_UID: ""}))
+        responses = peer.responses()
+        monkeypatch.undo()
+
+    assert [0xFF00] * studies + [0x0000] == [response.status for response in responses]
+    assert [BATCH] * (studies // BATCH) + [studies % BATCH + 1] == sent
+    uids = [parse_elements(response.data_set or b"")[STUDY_UID] for response in responses[:-1]]
+    assert [f"{images.ROOT}.1.{number}" for number in range(studies)] == [uid.decode().strip("\0") for uid in uids]
+
+
+def test_matches_before_a_failure(nodes: Nodes, tmp_path: Path) -> None:
+    """Matches that were found before the index failed are told, then the failure."""
+    node = nodes.start(index=HalfwayFailingIndex(tmp_path / "halfway.db"))
+    many_studies(node, 5)
+
+    assert [0xFF00] * 3 + [0xA700] == [response.status for response in asked(node, identifier({LEVEL: "STUDY"}))]
 
 
 def test_cancel_of_something_else(node: Running) -> None:
@@ -293,6 +361,14 @@ def test_peer_leaves_within_the_answers(node: Running) -> None:
     peer.reset()
 
     assert node.echoes()
+
+
+class HalfwayFailingIndex(SqliteIndex):
+    """An index that fails after three matches."""
+
+    def find(self, query: Query) -> Generator[Match, None, None]:
+        yield from islice(super().find(query), 3)
+        raise IndexFailure("disk I/O error")
 
 
 class FailingIndex(SqliteIndex):
@@ -340,11 +416,28 @@ def test_character_sets(
     assert name == elements[NAME].decode(codecs[term or ""]).strip()
 
 
-def test_a_peer_with_a_tiny_maximum_length(filled: Running) -> None:
-    """Responses are cut to what the peer takes."""
-    with RawPeer(filled.port) as peer:
-        peer.associate(request=associate_rq(FIND, maximum_length=20))
-        peer.start_query(1, C_FIND, STUDY_FIND, identifier({LEVEL: "STUDY"}))
-        statuses = [response.status for response in peer.responses()]
+class MeasuringPeer(RawPeer):
+    """A peer that notes the length of each PDU."""
 
-    assert [0xFF00, 0xFF00, 0x0000] == statuses
+    longest = 0
+
+    def read_pdu(self) -> tuple[int, bytes]:
+        kind, body = super().read_pdu()
+        if kind == P_DATA:
+            self.longest = max(self.longest, len(body))
+        return kind, body
+
+
+@pytest.mark.parametrize("maximum", [8, 20, 77, 200, 4096])
+def test_a_peer_with_a_small_maximum_length(filled: Running, maximum: int) -> None:
+    """Responses are cut to what the peer takes, and are the same as for a peer that takes all."""
+    keys = identifier({LEVEL: "STUDY", NAME: "", 0x00100020: "", 0x00081030: ""})
+    whole = [(response.status, response.data_set) for response in asked(filled, keys)]
+    peer = MeasuringPeer(filled.port)
+    with peer:
+        peer.associate(request=associate_rq(FIND, maximum_length=maximum))
+        peer.start_query(1, C_FIND, STUDY_FIND, keys)
+        cut = [(response.status, response.data_set) for response in peer.responses()]
+
+    assert (3, whole) == (len(cut), cut)
+    assert peer.longest <= maximum
