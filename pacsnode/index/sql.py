@@ -44,6 +44,9 @@ _JOINS = {
     (Level.SERIES, Level.IMAGE): "instance.series = series.id",
 }
 _UNIQUE = frozenset({"study_instance_uid", "series_instance_uid", "sop_instance_uid"})
+_RANK_OF_IDENTIFIER = 6  # what is left in between is for prefixes and ranges
+_RANK_OF_VALUES = {**dict.fromkeys(_UNIQUE, 7), "patient_name": 5, "study_date": 3}
+_TELLING_PREFIX = 3  # characters
 _INDEXED = _UNIQUE | {"patient_id", "patient_name", "accession_number", "study_date"}
 
 
@@ -129,14 +132,19 @@ def _checked(query: Query) -> list[tuple[Attribute, Condition]]:
 
 
 def _rank(attribute: Attribute, condition: Condition) -> int:
-    """How well an index narrows the search by this condition; 0 where none does."""
+    """How well an index narrows the search by this condition; 0 where none does.
+
+    A date has thousands of studies in a large archive, a name or three letters of one has hundreds
+    (benchmarks/scale.py: by date and name).
+    """
     if attribute.name not in _INDEXED:
         return 0
     if isinstance(condition, OneOf):
-        return 4 if attribute.name in _UNIQUE else 3
+        return _RANK_OF_VALUES.get(attribute.name, _RANK_OF_IDENTIFIER)
     if isinstance(condition, Range):
         return 2 if condition.low and condition.high else 1
-    return 2 if _prefix(condition.pattern) else 0
+    prefix = _prefix(condition.pattern)
+    return 0 if not prefix else 4 if len(prefix) >= _TELLING_PREFIX else 2
 
 
 def _compared(attribute: Attribute) -> str:

@@ -30,6 +30,7 @@ from pacsnode.model import (
     Uid,
 )
 
+FIRST_ROWS = 2_000  # found and read in one search: most queries have no more
 _PAGE_ROWS = 500  # rows held in memory at a time
 _PAGE_IDS = 100_000  # matching entities found in one search; fewer searches, still under a MiB
 
@@ -195,17 +196,21 @@ class SqliteIndex:
 
     def _matches(self, query: Query, found: sql.Selection) -> Generator[Match, None, None]:
         names = tuple(dict.fromkeys(query.requested))
+        first = self._rows(first_statement(query, names), *found.where.values)
+        for row in first:
+            yield Match(dict(zip(names, row[1:], strict=False)))  # without names there is still a row
+        if len(first) < FIRST_ROWS:
+            return
         statement = page_statement(query, names)
-        for ids in self._entities(query, found):
+        for ids in self._entities(query, found, first[-1][0]):
             for start in range(0, len(ids), _PAGE_ROWS):
                 page = json.dumps(ids[start : start + _PAGE_ROWS])
                 for row in self._rows(statement, page):
-                    yield Match(dict(zip(names, row, strict=False)))  # without names there is still a row
+                    yield Match(dict(zip(names, row, strict=False)))
 
-    def _entities(self, query: Query, found: sql.Selection) -> Iterator[list[int]]:
-        """Row ids of what matches, ascending."""
+    def _entities(self, query: Query, found: sql.Selection, after: int) -> Iterator[list[int]]:
+        """Row ids of what matches, ascending, from behind this one."""
         statement = entity_statement(query, found)
-        after = 0
         while rows := self._rows(statement, *found.where.values, after):
             yield [row[0] for row in rows]
             after = rows[-1][0]
@@ -235,11 +240,19 @@ class SqliteIndex:
                 return
 
 
+def first_statement(query: Query, names: Sequence[str]) -> str:
+    """Row ids and requested values of the first entities that match; it binds what the query's selection does."""
+    wanted, levels = _wanted(query, names)
+    found = sql.selection(query, *levels)
+    ordered = _order(query, found)
+    columns = ", ".join([f"{entry.TABLE_OF[query.level]}.id", *wanted])
+    return f"SELECT {columns} FROM {found.tables} WHERE {found.where.sql} ORDER BY {ordered} LIMIT {FIRST_ROWS}"
+
+
 def entity_statement(query: Query, found: sql.Selection) -> str:
     """Row ids of what matches, after the one bound last."""
     row_id = f"{entry.TABLE_OF[query.level]}.id"
-    # A plus keeps SQLite from walking the table in order of row ids where a condition has an index.
-    ordered = f"+{row_id}" if found.through is query.level else row_id
+    ordered = _order(query, found)
     return (
         f"SELECT {row_id} FROM {found.tables} WHERE ({found.where.sql}) AND {ordered} > ?"
         f" ORDER BY {ordered} LIMIT {_PAGE_IDS}"
@@ -256,10 +269,7 @@ def series_statement(found: sql.Selection) -> str:
 
 def page_statement(query: Query, names: Sequence[str]) -> str:
     """The requested values of the entities whose row ids are bound as a JSON list."""
-    depth = sql.LEVELS.index(query.level)
-    known = [name in BY_NAME and sql.LEVELS.index(BY_NAME[name].level) <= depth for name in names]
-    wanted = [sql.expression(name) if is_known else "''" for name, is_known in zip(names, known, strict=True)]
-    levels = [BY_NAME[name].level for name, is_known in zip(names, known, strict=True) if is_known]
+    wanted, levels = _wanted(query, names)
     tables = sql.tables(query.level, [query.level, *levels])
     row_id = f"{entry.TABLE_OF[query.level]}.id"
     return (
@@ -284,3 +294,17 @@ def kinds_statement(within: sql.Clause) -> str:
         "SELECT DISTINCT instance.sop_class_uid, instance.transfer_syntax_uid FROM instance"
         f" WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"
     )
+
+
+def _order(query: Query, found: sql.Selection) -> str:
+    row_id = f"{entry.TABLE_OF[query.level]}.id"
+    # A plus keeps SQLite from walking the table in order of row ids where a condition has an index.
+    return f"+{row_id}" if found.through is query.level else row_id
+
+
+def _wanted(query: Query, names: Sequence[str]) -> tuple[list[str], list[Level]]:
+    """What to read for each name, and the levels it is of."""
+    depth = sql.LEVELS.index(query.level)
+    known = [name in BY_NAME and sql.LEVELS.index(BY_NAME[name].level) <= depth for name in names]
+    wanted = [sql.expression(name) if is_known else "''" for name, is_known in zip(names, known, strict=True)]
+    return wanted, [BY_NAME[name].level for name, is_known in zip(names, known, strict=True) if is_known]

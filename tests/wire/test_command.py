@@ -103,6 +103,7 @@ def test_a_template_gives_the_same_command_set(originator: dict[Element, int | s
     expected = command.encode({**fields, **own}, has_data_set=True)
     assert expected == command.RequestTemplate(fields).encode(258, uid)
 
+
 @given(st.binary(max_size=100), st.integers(1, 120))
 def test_small_data_sets_in_one_piece(data: bytes, largest: int) -> None:
     """A data set that fits one PDU, or does not, is the same bytes in one piece as in many."""
