@@ -27,6 +27,7 @@ _DATE, _PATIENT_NAME = 0x00080020, 0x00100010
 
 KINDS = (
     *query.KINDS[:2],
+    Kind("STUDY by date", lambda plan, study: {**query.STUDY_KEYS, _DATE: plan.study_date(study)}),
     Kind(
         "STUDY by name, wildcard",
         lambda plan, study: {**query.STUDY_KEYS, _PATIENT_NAME: f"{plan.patient_name(study)[:-1]}*"},

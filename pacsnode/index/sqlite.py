@@ -30,7 +30,7 @@ from pacsnode.model import (
     Uid,
 )
 
-FIRST_ROWS = 2_000  # found and read in one search: most queries have no more
+FIRST_ROWS = 4_000  # found and read in one search: most queries have no more
 _PAGE_ROWS = 500  # rows held in memory at a time
 _PAGE_IDS = 100_000  # matching entities found in one search; fewer searches, still under a MiB
 

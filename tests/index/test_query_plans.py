@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from pacsnode.index import entry, sql
-from pacsnode.index.sqlite import SqliteIndex, entity_statement, kinds_statement, page_statement, series_statement
+from pacsnode.index.sqlite import (
+    SqliteIndex,
+    entity_statement,
+    first_statement,
+    kinds_statement,
+    page_statement,
+    series_statement,
+)
 from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
 
 
@@ -48,6 +55,40 @@ SELECTIVE: dict[str, dict[str, Condition]] = {
 }
 
 
+NAMES = ("patient_id", "patient_name", "study_instance_uid", "study_date")
+UID, NUMBER, DATE = OneOf(("1.2.3",)), OneOf(("A",)), OneOf(("20240229",))
+DATES, OPEN = Range("20240101", "20240229"), Range("20240101", None)
+NAME, PREFIX, LETTER = OneOf(("Doe^John",)), Wildcard("Doe*"), Wildcard("D*")
+FIRST: dict[str, tuple[dict[str, Condition], Level]] = {
+    "study UID, name": ({"study_instance_uid": UID, "patient_name": NAME}, Level.STUDY),
+    "study UID, patient ID": ({"patient_id": NUMBER, "study_instance_uid": UID}, Level.STUDY),
+    "patient ID, date": ({"study_date": DATE, "patient_id": NUMBER}, Level.PATIENT),
+    "accession number, name": ({"patient_name": NAME, "accession_number": NUMBER}, Level.STUDY),
+    "name, date": ({"study_date": DATE, "patient_name": NAME}, Level.PATIENT),
+    "three letters, date": ({"study_date": DATE, "patient_name": PREFIX}, Level.PATIENT),
+    "three letters, dates": ({"study_date": DATES, "patient_name": PREFIX}, Level.PATIENT),
+    "date, one letter": ({"patient_name": LETTER, "study_date": DATE}, Level.STUDY),
+    "dates, one letter": ({"patient_name": LETTER, "study_date": DATES}, Level.STUDY),
+    "one letter, dates from": ({"patient_name": LETTER, "study_date": OPEN}, Level.PATIENT),
+    "dates from, name in the middle": ({"patient_name": Wildcard("*D*"), "study_date": OPEN}, Level.STUDY),
+}
+
+
+@pytest.mark.parametrize(("conditions", "first"), FIRST.values(), ids=FIRST)
+def test_where_a_search_begins(index: SqliteIndex, conditions: dict[str, Condition], first: Level) -> None:
+    """The condition that narrows most leads, whatever order they come in: SQLite searches its table first."""
+    for ordered in (conditions, dict(reversed(conditions.items()))):
+        query = Query(Level.STUDY, ordered)
+        found = sql.selection(query)
+
+        assert index._writer is not None
+        statement = f"EXPLAIN QUERY PLAN {first_statement(query, NAMES)}"
+        plan = [str(row[3]) for row in index._writer.connection.execute(statement, found.where.values)]
+        searched = [step.split()[1] for step in plan if step.startswith(("SEARCH patient ", "SEARCH study "))]
+
+        assert entry.TABLE_OF[first] == searched[0]
+
+
 @pytest.mark.parametrize("conditions", SELECTIVE.values(), ids=SELECTIVE)
 @pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
 def test_selective_queries(index: SqliteIndex, level: Level, conditions: dict[str, Condition]) -> None:
@@ -56,6 +97,7 @@ def test_selective_queries(index: SqliteIndex, level: Level, conditions: dict[st
     found = sql.selection(query)
     below = sql.selection(query, Level.STUDY, Level.SERIES)
 
+    assert [] == walked(index, first_statement(query, NAMES), found.where.values)
     assert [] == walked(index, entity_statement(query, found), (*found.where.values, 0))
     assert [] == walked(index, series_statement(below), (*below.where.values, 0, 0))
 

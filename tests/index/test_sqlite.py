@@ -11,11 +11,13 @@ from pathlib import Path
 import apsw
 import pytest
 
+from pacsnode.dicom.attributes import UNIQUE_KEYS
 from pacsnode.errors import IndexFailure
+from pacsnode.index import sqlite
 from pacsnode.index.connection import OLDEST_LIBRARY, connection_of, filesystem_of, open_reader, pragma, refuse_library
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.index.writer import Request, Writer
-from pacsnode.model import Instance, Outcome, StoredObject, Uid
+from pacsnode.model import Condition, Instance, Level, Outcome, Query, StoredObject, Uid, Wildcard
 from tests.index.samples import header, instance, key
 
 
@@ -129,6 +131,25 @@ def test_read_only_beside_a_running_node(path: Path, index: SqliteIndex) -> None
         with pytest.raises(IndexFailure, match="reading only"):
             change()
     beside.close()
+
+
+@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 20, 21, 40])
+def test_pages_of_matches(index: SqliteIndex, monkeypatch: pytest.MonkeyPatch, level: Level, count: int) -> None:
+    """Every match once and in the order of arrival, however many searches and pages it takes."""
+    monkeypatch.setattr(sqlite, "FIRST_ROWS", 7)
+    monkeypatch.setattr(sqlite, "_PAGE_IDS", 13)
+    monkeypatch.setattr(sqlite, "_PAGE_ROWS", 3)
+    name = UNIQUE_KEYS[level]
+    headers = [header(f"1.2.3.{n}", f"1.{n}", f"2.{n}", patient_id=f"P{n}", patient_name="Doe^J") for n in range(count)]
+    index.add_many([instance(n, found) for n, found in enumerate(headers)])
+    expected = {Level.PATIENT: "P{}", Level.STUDY: "1.{}", Level.SERIES: "2.{}", Level.IMAGE: "1.2.3.{}"}[level]
+
+    asked: tuple[dict[str, Condition], ...] = ({}, {"patient_name": Wildcard("Doe*")}, {"patient_name": Wildcard("*J")})
+    for conditions in asked:
+        found = index.find(Query(level, conditions, (name,)))
+
+        assert [expected.format(n) for n in range(count)] == [match.values[name] for match in found]
 
 
 def test_read_only_of_nothing(path: Path) -> None:
