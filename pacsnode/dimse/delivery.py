@@ -85,8 +85,12 @@ class Delivery:
                 self._changed.notify()
             if self._done or not self._at_work:
                 self._collect(openings)
-        while self._waiting or self._with_couriers or self._done:
+        while self._has_more():
             self._collect(openings)
+
+    def _has_more(self) -> bool:
+        with self._changed:  # an instance that is given back must not be overlooked on its way
+            return bool(self._waiting or self._with_couriers or self._done)
 
     def _collect(self, openings: Iterable[Associate]) -> None:
         """Wait for something to happen and see to it; where nobody is left to send, what waits has failed."""
