@@ -45,6 +45,7 @@ class Delivery:
         self._wake = -1
         self._waiting: deque[Instance] = deque()
         self._done: deque[tuple[Instance, int]] = deque()
+        self._is_listening = False
         self._with_couriers = 0  # instances that are under way or loaded
         self._couriers: list[_Courier] = []
         self._at_work = 0  # couriers that have not ended
@@ -96,10 +97,13 @@ class Delivery:
         """Wait for something to happen and see to it; where nobody is left to send, what waits has failed."""
         if not self._happens():
             self._operation.attend()
+        with self._changed:
+            self._is_listening = True  # until it is known whether what the requester said was a C-CANCEL
         self._operation.listen()
         while self._done:
             self._operation.report(*self._done.popleft())
         with self._changed:
+            self._is_listening = False
             self._changed.notify_all()  # those that held back because the requester had spoken
         if self._takes_more and not self._is_opening and self._waiting:
             self._open_further(openings)
@@ -203,7 +207,7 @@ class Delivery:
         """May an instance that was taken go under way? Not while the requester has said something that nobody has
         read: it may be a C-CANCEL."""
         with self._changed:
-            while not self._is_over and requester.poll(0):
+            while not self._is_over and (self._is_listening or requester.poll(0)):
                 self._changed.wait()
             return not self._is_over
 
