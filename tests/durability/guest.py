@@ -44,18 +44,18 @@ $B ifconfig lo 127.0.0.1 up; $B ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 exec $B chroot /root /bin/sh /start
 """
 
-# Unknown parameters of the kernel's command line become variables of the first process: server, mutant, verify.
+# Unknown parameters of the kernel's command line become variables of the first process: server, MUTANT, verify.
 _START = """
 B=/bin/busybox
 export PATH=/bin HOME=/tmp LC_ALL=C.UTF-8 PYTHONHOME=PREFIX PYTHONPATH=/opt/site PYTHONDONTWRITEBYTECODE=1
-[ -z "$mutant" ] || export PYTHONPATH=/opt/mutant:/opt/site
+[ -z "$MUTANT" ] || export PYTHONPATH=/opt/mutant:/opt/site
 case $server in
     pacsnode) PYTHON -m pacsnode --config /etc/pacsnode.toml serve & ;;
     orthanc) $B mkdir -p /data/orthanc; Orthanc /etc/orthanc.json & ;;
     dcmqrscp) $B mkdir -p /data/dcmqrscp; dcmqrscp -c /etc/dcmqrscp.cfg & ;;
 esac
 if [ -n "$verify" ]; then
-    until $B nc -z 127.0.0.1 GUESTPORT 2>/dev/null; do $B sleep 0.2; done
+    until $B grep -q ':LISTENED .* 0A ' /proc/net/tcp; do $B sleep 0.2; done
     echo "GUEST verify $(PYTHON -m pacsnode --config /etc/pacsnode.toml verify --all --json | $B tr -d '\\n') end"
 fi
 wait
@@ -180,7 +180,7 @@ def _tree(tree: Path, server: str) -> None:
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     _copy_server(tree, server, python)
     start = _START.replace("PREFIX", sys.base_prefix).replace("PYTHON ", f"{python} ")
-    (tree / "start").write_text(start.replace("GUESTPORT", str(PORT)))
+    (tree / "start").write_text(start.replace("LISTENED", f"{PORT:04X}"))
     for library in sorted(_libraries(tree)):
         _copy_below(tree, library)
 

@@ -174,7 +174,7 @@ class Conversation:
             self._reply_option(option, _REP_INFO, export)
             self._reply_option(option, _REP_INFO, sizes)
             self._reply_option(option, _REP_ACK)
-            return option == _OPT_GO
+            return bool(option == _OPT_GO)
         self._reply_option(option, _REP_ACK if option == _OPT_ABORT else _REP_UNSUPPORTED)
         if option == _OPT_ABORT:
             raise EOFError
@@ -204,7 +204,7 @@ class Conversation:
         return True
 
     def _exactly(self, count: int) -> bytes:
-        content = self._source.read(count)
+        content: bytes = self._source.read(count)
         if len(content) < count:
             raise EOFError
         return content

@@ -70,7 +70,7 @@ class Machine:
 def running(guest: Guest, disk: str, console: Path, **parameters: str) -> Iterator[Machine]:
     """Boot the guest on the data disk (a raw file or an NBD address); its power is cut at the end at the latest.
 
-    ``parameters``: server, mutant, verify; for the guest's start script.
+    ``parameters``: server, MUTANT, verify; for the guest's start script.
     """
     port = _free_port()
     words = " ".join(f"{name}={value}" for name, value in parameters.items() if value)

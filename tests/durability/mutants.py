@@ -1,4 +1,4 @@
-"""Faults put into pacsnode on purpose: in the guest this file is sitecustomize.py, and the variable ``mutant`` names one.
+"""Faults put into pacsnode on purpose: in the guest this is sitecustomize.py, and MUTANT names one.
 
 Each takes one step out of the promise "bytes durable, then row, then Success"; the power cuts have to find it.
 """
@@ -90,4 +90,4 @@ MUTANTS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "sitecustomize":
-    MUTANTS[os.environ["mutant"]]()
+    MUTANTS[os.environ["MUTANT"]]()

@@ -157,7 +157,7 @@ class Run:
     @contextlib.contextmanager
     def _machine(self, verify: str = "") -> Iterator[Machine]:
         """The guest on the disk, its server answering; after the cut the drive has lost what it loses."""
-        words = {"server": self.case.server, "mutant": self.case.mutant, "verify": verify}
+        words = {"server": self.case.server, "MUTANT": self.case.mutant, "verify": verify}
         if self.case.disk == "keeps":
             with running(self._guest, str(self._image), self._console, **words) as machine:
                 machine.wait_for_server()
@@ -197,13 +197,13 @@ def row(case: Case, outcome: Outcome) -> str:
 
 
 HEADING = (
-    "| server | drive | cuts | acknowledged | lost | of these altered | cuts with losses | rows without object | time |\n"
+    "| server | drive | cuts | acknowledged | lost | altered | cuts with losses | rows without object | time |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 where nothing was lost; 1 where something was (with a fault put in that is what is expected); 2 on a failure."""
+    """0 where nothing was lost; 1 where something was, as is expected of a mutant; 2 where nothing could be run."""
     parser = argparse.ArgumentParser(prog="powercut", description="Cut the power under load and look what is left.")
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
