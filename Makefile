@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format bench tools clean
+.PHONY: serve test demo check format bench powercut tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -33,6 +33,14 @@ format: $(VENV)/dev
 bench: $(VENV)/runtime
 	@sh benchmarks/install_peers.sh
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Power cuts in a QEMU machine: CUTS=200 for more, MUTANT=no-file-sync with a fault put in, SERVER=orthanc or dcmqrscp.
+CUTS ?= 20
+MUTANT ?=
+SERVER ?= pacsnode
+powercut: $(VENV)/dev
+	@sh tests/durability/install_machine.sh $(SERVER)
+	$(BIN)/python -m tests.durability.powercut --cuts $(CUTS) --server $(SERVER) $(if $(MUTANT),--mutant $(MUTANT))
 
 # DCMTK's clients are the peers that the tests and the demo talk to.
 tools:

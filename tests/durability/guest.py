@@ -190,7 +190,11 @@ def _copy_server(tree: Path, server: str, python: Path) -> None:
         shutil.copy(_program(PEERS[server]), tree / "bin" / PEERS[server])
         (tree / "etc" / "orthanc.json").write_text(json.dumps(_ORTHANC))
         (tree / "etc" / "dcmqrscp.cfg").write_text(_DCMQRSCP)
-        for dictionary in (*Path("/usr/share").glob("libdcmtk*/*.dic"), *Path("/etc/dcmtk").glob("*")):
+        for dictionary in (
+            *Path("/usr/share").glob("libdcmtk*/*.dic"),
+            *Path("/etc/dcmtk").glob("*"),
+            Path("/etc/localtime"),
+        ):
             _copy_below(tree, dictionary)
         return
     (tree / "etc" / "pacsnode.toml").write_text(_PACSNODE)
