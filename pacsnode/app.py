@@ -1,6 +1,7 @@
 """The composition root: Config → Store, Index, Archive, services. The only file that knows every class.
 
-A data folder holds ``index.db``, ``objects/``, ``spool/``, ``lock`` (held by who may change it) and ``node.sock``.
+A data folder holds ``index.db``, ``commitments.db``, ``objects/``, ``spool/``, ``lock`` (held by who may change it)
+and ``node.sock``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pacsnode import recovery
 from pacsnode.archive import Archive, Finding
+from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
@@ -105,8 +107,13 @@ def serve(config: Config) -> None:
     """
     from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
 
-    with open_archive(config, read_only=False) as archive:
-        Node(config, archive, lambda: mark_file(config).move_on(archive)).run()
+    with open_archive(config, read_only=False) as archive, contextlib.closing(open_ledger(config)) as ledger:
+        Node(config, archive, ledger, lambda: mark_file(config).move_on(archive)).run()
+
+
+def open_ledger(config: Config) -> Ledger:
+    """The storage commitments that are not reported yet; the lock must be held. Raises IndexFailure."""
+    return Ledger(config.node.data / "commitments.db", capacity=config.commitment.transactions)
 
 
 def storage_classes(config: Config) -> frozenset[Uid]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import NewType
 
 Uid = NewType("Uid", str)
@@ -169,6 +169,61 @@ class Match:
     """One row of answer: a value for every requested name, "" where it is unknown."""
 
     values: Mapping[str, str]
+
+
+class FailureReason(IntEnum):
+    """Why an instance is not committed: Failure Reason (0008,1197), PS3.3 C.14.1.1."""
+
+    PROCESSING_FAILURE = 0x0110
+    NO_SUCH_OBJECT_INSTANCE = 0x0112
+    CLASS_INSTANCE_CONFLICT = 0x0119
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    DUPLICATE_TRANSACTION_UID = 0x0131
+    RESOURCE_LIMITATION = 0x0213
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A SOP instance as a peer names it: an item of Referenced SOP Sequence (0008,1199)."""
+
+    sop_class_uid: Uid
+    sop_instance_uid: Uid
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentRequest:
+    """What a peer asks us to answer for (PS3.4 J.3.2), and who it is. Each reference is there once."""
+
+    transaction_uid: Uid
+    references: tuple[Reference, ...]
+    calling_ae: str
+    called_ae: str
+    requested_at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A storage commitment that is not reported yet; ``number`` is ours, since peers may use a UID twice."""
+
+    number: int
+    transaction_uid: Uid
+    calling_ae: str
+    called_ae: str
+    requested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """A transaction with what it is about, and the verdict on each reference: None is committed."""
+
+    transaction: Transaction
+    references: tuple[Reference, ...]
+    verdict: tuple[FailureReason | None, ...] | None  # None before it is reached
+
+    @property
+    def failed(self) -> int:
+        """How many references are not committed."""
+        return sum(reason is not None for reason in self.verdict or ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,20 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from pacsnode import __version__, log
 from pacsnode.archive import Archive
+from pacsnode.commitment.commitments import Commitments
+from pacsnode.commitment.ledger import Ledger
+from pacsnode.commitment.verdict import Judge
 from pacsnode.config import Config
 from pacsnode.dimse import contexts, server
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Service
+from pacsnode.dimse.commitment import CommitmentService
 from pacsnode.dimse.echo import EchoService
 from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
 from pacsnode.dimse.move import MoveService
+from pacsnode.dimse.report import ReportCaller
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
 from pacsnode.errors import CannotListen
@@ -25,12 +30,13 @@ from pacsnode.service.signals import StopSignals
 from pacsnode.wire.command import CommandField
 
 _SETTLE_SECONDS = 600.0
+_REPORT_END_SECONDS = 2.0  # for the thread of the reports to see that it was cut off
 
 
 class Node:
-    """One node over an open archive."""
+    """One node over an open archive, and the ledger of what it has to report."""
 
-    def __init__(self, config: Config, archive: Archive, settle: Callable[[], None]) -> None:
+    def __init__(self, config: Config, archive: Archive, ledger: Ledger, settle: Callable[[], None]) -> None:
         """``settle`` is called every now and then: it notes down how far the archive is settled."""
         self._config = config
         self._archive = archive
@@ -41,7 +47,14 @@ class Node:
             peers=config.peers.values(),
             any_called_ae=not config.access.match_called_ae,
         )
-        self._entity = Entity(access, self._admission, _services(config, archive, access), config.limits)
+        self._commitments = _commitments(config, archive, ledger)
+        services = {
+            **_services(config, archive, access),
+            CommandField.N_ACTION_RQ: CommitmentService(
+                self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
+            ),
+        }
+        self._entity = Entity(access, self._admission, services, config.limits)
 
     def run(self) -> None:
         """Listen, serve until a stop signal, drain. Raises CannotListen."""
@@ -51,6 +64,8 @@ class Node:
             stack.callback(signals.close)
             listeners = [stack.enter_context(listener) for listener in self._listeners()]
             stack.enter_context(control.answering(self._config.node.data, self._report))
+            self._commitments.start()
+            stack.callback(self._commitments.stop, self._config.limits.connect + _REPORT_END_SECONDS)
             addresses = ",".join(_text(listener) for listener in listeners)
             log.event("ready", listen=addresses, ae_title=self._config.node.ae_title, version=__version__)
             systemd.notify("READY=1", f"STATUS=listening on {addresses}")
@@ -81,7 +96,11 @@ class Node:
             yield _serving(listener)
 
     def _report(self) -> dict[str, object]:
-        return {"associations": self._admission.associations, "degraded": self._degraded()}
+        return {
+            "associations": self._admission.associations,
+            "open_commitments": self._commitments.count,
+            "degraded": self._degraded(),
+        }
 
     def _degraded(self) -> list[str]:
         reasons = (getattr(part, "degraded", "") for part in (self._archive.store, self._archive.index))
@@ -109,6 +128,18 @@ def _services(config: Config, archive: Archive, access: Access) -> Mapping[int, 
         CommandField.C_GET_RQ: GetService(archive, access),
         CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits),
     }
+
+
+def _commitments(config: Config, archive: Archive, ledger: Ledger) -> Commitments:
+    storage = contexts.storage_classes(config.storage.private_sop_classes)
+    return Commitments(
+        ledger,
+        Judge(archive, storage),
+        ReportCaller(config.node.ae_title, config.limits),
+        {peer.ae_title: peer for peer in config.peers.values()},
+        settings=config.commitment,
+        clock=archive.clock,
+    )
 
 
 def _text(listener: Listener) -> str:

@@ -46,6 +46,7 @@ def _status(config: Config) -> dict[str, object]:
         "free_bytes": _free_bytes(config.node.data),
         "index_bytes": _bytes_of(path) + _bytes_of(path.with_name(f"{path.name}-wal")),
         "associations": 0,
+        "open_commitments": 0,
         "jobs": {},
         "degraded": [],
         **(answer or {}),

@@ -3,6 +3,7 @@
 from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
 from pacsnode.config.tables import (
     Access,
+    Commitment,
     Config,
     Limits,
     Log,
@@ -20,6 +21,7 @@ __all__ = [
     "SYSTEM_FILE",
     "Access",
     "Address",
+    "Commitment",
     "Config",
     "Limits",
     "Log",

@@ -143,6 +143,19 @@ class Limits(Table):
         return self
 
 
+class Commitment(Table):
+    """Storage commitment: how peers are told which of their instances are safe here."""
+
+    transactions: Count = 1000
+    """Requests at a time that are not reported yet; further ones are answered 0213 (resource limitation)."""
+    same_association_wait: Deadline = 10.0
+    """Time for the report on the association of the request; then, or when that has ended, we call the peer."""
+    first_retry: Deadline = 10.0
+    """Time after which a report that did not get through is tried again; doubled each time, up to an hour."""
+    retry_for: Deadline = 259_200.0
+    """Time from the request after which a report that never got through is given up."""
+
+
 class Log(Table):
     """What is written to stderr."""
 
@@ -158,6 +171,7 @@ class Config(Table):
     peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
     storage: Storage = Storage()
     limits: Limits = Limits()
+    commitment: Commitment = Commitment()
     log: Log = Log()
 
     @property

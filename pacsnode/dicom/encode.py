@@ -1,4 +1,4 @@
-"""Writes single elements (PS3.5 7.1), for the few tags that our identifiers consist of."""
+"""Writes single elements (PS3.5 7.1), for the few tags that our identifiers and reports consist of."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ QUERY_RETRIEVE_LEVEL = 0x00080052
 RETRIEVE_AE_TITLE = 0x00080054
 INSTANCE_AVAILABILITY = 0x00080056
 FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
+REFERENCED_SOP_CLASS_UID = 0x00081150
+REFERENCED_SOP_INSTANCE_UID = 0x00081155
+TRANSACTION_UID = 0x00081195
+FAILURE_REASON = 0x00081197
 # All of them have lengths of 16 bits in explicit VR.
 _VRS: Mapping[int, str] = MappingProxyType({attribute.tag: attribute.vr for attribute in ATTRIBUTES} | {
     SPECIFIC_CHARACTER_SET: "CS",
@@ -23,6 +27,10 @@ _VRS: Mapping[int, str] = MappingProxyType({attribute.tag: attribute.vr for attr
     RETRIEVE_AE_TITLE: "AE",
     INSTANCE_AVAILABILITY: "CS",
     FAILED_SOP_INSTANCE_UID_LIST: "UI",
+    REFERENCED_SOP_CLASS_UID: "UI",
+    REFERENCED_SOP_INSTANCE_UID: "UI",
+    TRANSACTION_UID: "UI",
+    FAILURE_REASON: "US",
 })  # fmt: skip
 _MAX_SHORT_LENGTH = 0xFFFE
 _TABLED_LENGTHS = 1024

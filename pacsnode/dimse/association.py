@@ -17,6 +17,7 @@ from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.dimse.crumbs import Allowances, Crumbs
 from pacsnode.dimse.negotiation import Answer
+from pacsnode.dimse.outbox import Outbox
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.wire import command as commands
 from pacsnode.wire import message, pdu
@@ -69,6 +70,11 @@ class Transport:
         """
         if self._splitter.is_within_pdu and (pause := self._allowances.ahead.take(1)):
             self.connection.rest(pause)
+
+    def wait(self, deadline: float, wake: int) -> None:
+        """Wait for bytes of a next PDU, for the descriptor ``wake`` to be readable, or for the deadline."""
+        if not self._splitter.is_within_pdu:
+            self.connection.wait(deadline, wake)
 
     def has_begun_pdu(self) -> bool:
         """Are there bytes of a next PDU, here or in the socket?"""
@@ -139,7 +145,35 @@ class Association:
         self._transport = transport
         self._connection = transport.connection
         self._cancelled: set[int] = set()
+        self._outbox: Outbox | None = None
         self._is_released = False
+
+    def outbox(self) -> Outbox:
+        """Where other threads may post requests of ours from now on; they are sent between two messages of the peer.
+
+        Only the thread of the association may ask for it. Raises OSError where the system has no descriptor left.
+        """
+        if self._outbox is None:
+            self._outbox = Outbox()
+        return self._outbox
+
+    def next_request(self) -> Message | None:
+        """Block for the next message that is no answer to what was posted; None when the peer releases.
+
+        What is posted meanwhile is sent. Raises PeerFailure, ProtocolViolation.
+        """
+        while True:
+            deadline = time.monotonic() + self.limits.idle
+            if self._outbox is not None:
+                self._send_posted(self._outbox, deadline)
+            message = self.next_message(deadline - time.monotonic())
+            if message is None or not self._is_answer(message):
+                return message
+
+    def hang_up(self) -> None:
+        """Nothing can be posted any more, and what was is not answered. May be called twice."""
+        if self._outbox is not None:
+            self._outbox.close()
 
     def next_message(self, patience_seconds: float) -> Message | None:
         """Block for the next message; None when the peer releases. Raises PeerFailure, ProtocolViolation."""
@@ -179,6 +213,8 @@ class Association:
         """Has the peer sent a C-CANCEL for this operation? Looks at what has arrived, without waiting for more."""
         while self._transport.has_begun_pdu():
             message = self._message_within_operation(self.limits.pdu_deadline)
+            if self._is_answer(message):
+                continue
             if message.command_field != CommandField.C_CANCEL_RQ:
                 raise ProtocolViolation("request within an operation", reason=AbortReason.UNEXPECTED_PDU)
             self.note_cancel(message)
@@ -203,6 +239,8 @@ class Association:
         """
         while True:
             message = self._message_within_operation(self.limits.response)
+            if self._is_answer(message):
+                continue
             if message.command_field == CommandField.C_CANCEL_RQ:
                 self.note_cancel(message)
                 continue
@@ -286,6 +324,23 @@ class Association:
             self._connection.finish()
         self._connection.close()
 
+    def _send_posted(self, outbox: Outbox, deadline: float) -> None:
+        """Send what is posted, one at a time, until the peer says something or the deadline is over."""
+        while time.monotonic() < deadline:
+            for message_id, posted in outbox.next():
+                self.send(posted.context_id, {**posted.command, Element.MESSAGE_ID: message_id}, posted.data_set)
+            if self._transport.has_begun_pdu():
+                return
+            self._transport.wait(deadline, outbox.descriptor)
+
+    def _is_answer(self, message: Message) -> bool:
+        """Is this the response to something that was posted? Then it is read, and passed on."""
+        if self._outbox is None or not self._outbox.expects(message.command):
+            return False
+        message.drain()
+        self._outbox.take(message.command)
+        return True
+
     def _message_within_operation(self, patience_seconds: float) -> Message:
         message = self.next_message(patience_seconds)
         if message is None:
@@ -311,7 +366,14 @@ class Service(Protocol):
 
 def serve_operations(association: Association, services: Mapping[int, Service]) -> None:
     """Answer requests until the peer releases. Raises PeerFailure, ProtocolViolation."""
-    while (request := association.next_message(association.limits.idle)) is not None:
+    try:
+        _serve_operations(association, services)
+    finally:
+        association.hang_up()
+
+
+def _serve_operations(association: Association, services: Mapping[int, Service]) -> None:
+    while (request := association.next_request()) is not None:
         if request.command_field == CommandField.C_CANCEL_RQ:
             continue  # for an operation that ended before the cancel arrived
         service = services.get(request.command_field)

@@ -79,6 +79,22 @@ class Connection:
         """The socket's descriptor."""
         return self._socket.fileno()
 
+    def wait(self, deadline: float, wake: int) -> None:
+        """Wait until there is something to receive, the descriptor ``wake`` is readable, or the deadline is over.
+
+        Raises PeerFailure when the connection breaks.
+        """
+        if self.is_readable():
+            return
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # see _wait
+            poll.poll(max(0, math.ceil((deadline - time.monotonic()) * 1000)))
+        except OSError as error:
+            raise _broken("receiving", error) from error
+
     def finish(self, last_words: bytes = b"") -> None:
         """Send the last words and close so that the peer gets to read them.
 

@@ -19,6 +19,9 @@ from pacsnode.wire.command import CommandField
 from pacsnode.wire.items import ContextResult, ProposedContext, Roles
 
 VERIFICATION = Uid("1.2.840.10008.1.1")
+STORAGE_COMMITMENT = Uid("1.2.840.10008.1.20.1")
+"""Storage Commitment Push Model (PS3.4 J.3.5)."""
+STORAGE_COMMITMENT_INSTANCE = Uid("1.2.840.10008.1.20.1.1")
 
 
 class Result(IntEnum):
@@ -47,7 +50,7 @@ QUERY_RETRIEVE: Mapping[str, tuple[CommandField, Root]] = {
 
 def is_storage(abstract_syntax: str) -> bool:
     """Can a C-STORE come on this (accepted) abstract syntax?"""
-    return abstract_syntax != VERIFICATION and abstract_syntax not in QUERY_RETRIEVE
+    return abstract_syntax not in (VERIFICATION, STORAGE_COMMITMENT) and abstract_syntax not in QUERY_RETRIEVE
 
 
 # Explicit before implicit, because it keeps the VRs of private elements; then the rest in the dictionary's order.
@@ -103,6 +106,9 @@ def supported(storage: Iterable[Uid]) -> list[Supported]:
     """What the application entity supports: storage in every syntax and both roles, queries in the native ones."""
     contexts = [build_context(VERIFICATION, list(_NATIVE))]
     contexts += [build_context(uid, list(_NATIVE)) for uid in QUERY_RETRIEVE]
+    commitment = build_context(STORAGE_COMMITMENT, list(_NATIVE))
+    commitment.scu_role, commitment.scp_role = True, False  # we are SCP only: who asks is the SCU
+    contexts.append(commitment)
     syntaxes = transfer_syntaxes()
     for uid in sorted(storage):
         context = build_context(uid, syntaxes)
@@ -134,11 +140,27 @@ def accept(
     return found
 
 
-def settle(proposed: Iterable[ProposedContext], granted: Iterable[ContextResult]) -> dict[int, PresentationContext]:
-    """The contexts that the acceptor granted us as requestor, in a transfer syntax that we proposed."""
+def settle(
+    proposed: Iterable[ProposedContext],
+    granted: Iterable[ContextResult],
+    asked: Mapping[str, Roles],
+    answered: Mapping[str, Roles],
+) -> dict[int, PresentationContext]:
+    """The contexts that the acceptor granted us as requestor, in a transfer syntax that we proposed.
+
+    Roles are those we asked for and were not refused: some acceptors agree, and say nothing of roles.
+    """
+
+    def roles(uid: str) -> Roles:
+        ours = asked.get(uid, _DEFAULT_ROLES)
+        theirs = answered.get(uid, ours)
+        return Roles(ours.scu and theirs.scu, ours.scp and theirs.scp)
+
     accepted = {one.context_id: one.transfer_syntax for one in granted if one.result == Result.ACCEPTANCE}
     return {
-        number: PresentationContext(number, Uid(uid), Uid(accepted[number]), as_scu=True, as_scp=False)
+        number: PresentationContext(
+            number, Uid(uid), Uid(accepted[number]), as_scu=roles(uid).scu, as_scp=roles(uid).scp
+        )
         for number, uid, syntaxes in proposed
         if accepted.get(number) in syntaxes
     }

@@ -107,19 +107,28 @@ def answer(request: Request, ours: Mapping[str, Supported], maximum_length: int)
     return Answer(agreed.accepted, request.maximum_length), _pdu(PduType.ASSOCIATE_AC, request.titles, results, user)
 
 
-def request(*, calling_ae: str, called_ae: str, proposed: Sequence[ProposedContext], maximum_length: int) -> bytes:
-    """The A-ASSOCIATE-RQ PDU of an association we ask for."""
+def request(
+    *,
+    calling_ae: str,
+    called_ae: str,
+    proposed: Sequence[ProposedContext],
+    maximum_length: int,
+    roles: Mapping[str, Roles],
+) -> bytes:
+    """The A-ASSOCIATE-RQ PDU of an association we ask for. ``roles``: ours, where not the default (PS3.7 D.3.3.4)."""
     titles = called_ae.ljust(_TITLE_BYTES) + calling_ae.ljust(_TITLE_BYTES)
     items_of_contexts = map(codec.proposed_item, proposed)
-    return _pdu(PduType.ASSOCIATE_RQ, titles.encode("ascii"), items_of_contexts, _about_us(maximum_length))
+    user = [*_about_us(maximum_length), *(codec.roles_item(uid, ours) for uid, ours in roles.items())]
+    return _pdu(PduType.ASSOCIATE_RQ, titles.encode("ascii"), items_of_contexts, user)
 
 
-def read_answer(data: bytes, proposed: Sequence[ProposedContext]) -> Answer:
-    """Decode an A-ASSOCIATE-AC PDU. Raises ProtocolViolation."""
+def read_answer(data: bytes, proposed: Sequence[ProposedContext], roles: Mapping[str, Roles]) -> Answer:
+    """Decode an A-ASSOCIATE-AC PDU, the answer to what we proposed. Raises ProtocolViolation."""
     try:
         top, user = _items_of(data)
         granted = [codec.read_result(content) for kind, content in top if kind == ItemType.ANSWERED_CONTEXT]
-        return Answer(contexts.settle(proposed, granted), _maximum_length(user))
+        answered = dict(codec.read_roles(raw) for kind, raw in user if kind == ItemType.ROLE_SELECTION)
+        return Answer(contexts.settle(proposed, granted, roles, answered), _maximum_length(user))
     except _UNREADABLE as error:
         raise ProtocolViolation("A-ASSOCIATE-AC cannot be read", reason=AbortReason.INVALID_PARAMETER) from error
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from pacsnode.config import Limits
 from pacsnode.dimse import contexts, negotiation
@@ -15,9 +16,11 @@ from pacsnode.dimse.crumbs import Allowances
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.model import Peer, Probe, Uid
 from pacsnode.wire.command import CommandField, Element
+from pacsnode.wire.items import Roles
 from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
 
 MAX_CONTEXTS = 128  # odd ids 1-255 (PS3.8 9.3.2.2)
+_SCU_OF_ALL: Mapping[str, Roles] = MappingProxyType({})
 
 
 @contextmanager
@@ -27,16 +30,21 @@ def associate(
     *,
     calling_ae: str,
     limits: Limits,
+    roles: Mapping[str, Roles] = _SCU_OF_ALL,
     connected: Callable[[Connection], None] = lambda connection: None,
 ) -> Iterator[Association]:
     """An association with a peer that proposes the (SOP class, transfer syntax) pairs, at most 128.
+
+    ``roles``: what we want to be, by SOP class; elsewhere we are SCU.
 
     Released at the end of the block, aborted when the block raises. ``connected`` hears of the connection before the
     association is asked for, so that another thread may cut it. Raises PeerFailure when the peer cannot be reached,
     rejects, or speaks something else.
     """
     connection = _connect(peer, limits)
-    association = _request(connection, peer, pairs, calling_ae=calling_ae, limits=limits, connected=connected)
+    association = _request(
+        connection, peer, pairs, calling_ae=calling_ae, limits=limits, roles=roles, connected=connected
+    )
     try:
         yield association
     except BaseException:
@@ -103,6 +111,7 @@ def _request(
     *,
     calling_ae: str,
     limits: Limits,
+    roles: Mapping[str, Roles],
     connected: Callable[[Connection], None],
 ) -> Association:
     proposed = contexts.propose(pairs)
@@ -112,7 +121,11 @@ def _request(
         connection.send(
             [
                 negotiation.request(
-                    calling_ae=calling_ae, called_ae=peer.ae_title, proposed=proposed, maximum_length=limits.pdu
+                    calling_ae=calling_ae,
+                    called_ae=peer.ae_title,
+                    proposed=proposed,
+                    maximum_length=limits.pdu,
+                    roles=roles,
                 )
             ]
         )
@@ -123,7 +136,7 @@ def _request(
             raise negotiation.refusal(event.data)
         if event.type != PduType.ASSOCIATE_AC:
             raise PeerFailure("association aborted by the peer")
-        answer = negotiation.read_answer(event.data, proposed)
+        answer = negotiation.read_answer(event.data, proposed, roles)
         return Association(transport, Titles(calling_ae, peer.ae_title), answer)
     except ProtocolViolation as error:
         connection.close()

@@ -31,7 +31,10 @@ from pacsnode.errors import (
 )
 
 SUCCESS = 0x0000
+NO_SUCH_SOP_INSTANCE = 0x0112
+NO_SUCH_SOP_CLASS = 0x0118
 SOP_CLASS_NOT_SUPPORTED = 0x0122
+NO_SUCH_ACTION = 0x0123
 UNRECOGNIZED_OPERATION = 0x0211
 CANCEL = 0xFE00
 PENDING = 0xFF00
@@ -104,6 +107,14 @@ RETRIEVE: Table = {
     UnknownDestination: 0xA801,
 }
 """C-MOVE and C-GET."""
+
+COMMIT: Table = {
+    PacsNodeError: 0x0110,
+    IndexFailure: 0x0213,
+    BadDataset: 0x0115,
+    NotAllowed: 0x0124,
+}
+"""N-ACTION of Storage Commitment (PS3.7 10.1.4.1.10)."""
 
 _COMMENT_CHARACTERS = 64  # VR LO of Error Comment (0000,0902)
 

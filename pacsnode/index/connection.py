@@ -35,29 +35,32 @@ _READER_PRAGMAS = {"query_only": 1, "mmap_size": 0, "wal_autocheckpoint": 0, "ca
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise what SQLite and peewee raise as IndexFailure; their texts name columns, never values."""
+def translated(doing: str, name: str = "index") -> Iterator[None]:
+    """Raise what SQLite and peewee raise as IndexFailure; their texts name columns, never values.
+
+    ``name``: what people call the database.
+    """
     try:
         yield
     except (apsw.Error, PeeweeException) as error:
-        raise IndexFailure(f"index: {doing}: {error}") from error
+        raise IndexFailure(f"{name}: {doing}: {error}") from error
 
 
-def open_writer(path: Path) -> APSWDatabase:
+def open_writer(path: Path, name: str = "index") -> APSWDatabase:
     """The one connection that writes and checkpoints. Creates the file where there is none, readable by its group."""
-    refuse_unsafe(path)
-    with translated("cannot open"):
+    refuse_unsafe(path, name)
+    with translated("cannot open", name):
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
         except OSError as error:
-            raise IndexFailure(f"index: cannot open {path}: {error.strerror}") from error
+            raise IndexFailure(f"{name}: cannot open {path}: {error.strerror}") from error
         database = APSWDatabase(
             str(path), pragmas=_WRITER_PRAGMAS, timeout=BUSY_SECONDS, thread_safe=False, lock_type="IMMEDIATE"
         )
         database.connect()
         if pragma(connection_of(database), "journal_mode") != "wal":
             database.close()
-            raise IndexFailure(f"index: {path} cannot be switched to a write-ahead log")
+            raise IndexFailure(f"{name}: {path} cannot be switched to a write-ahead log")
     return database
 
 
@@ -107,12 +110,12 @@ def pragma(connection: apsw.Connection, name: str) -> apsw.SQLiteValue:
     return connection.pragma(name)
 
 
-def refuse_unsafe(path: Path) -> None:
+def refuse_unsafe(path: Path, name: str = "index") -> None:
     """Raise IndexFailure where SQLite has the WAL-reset bug or the file would lie on a network file system."""
     refuse_library(apsw.sqlite_lib_version())
     kind = filesystem_of(path.absolute().parent.resolve(), _mounts())
     if kind in _REMOTE:
-        raise IndexFailure(f"index: {path} is on a {kind} file system; a write-ahead log needs a local disk")
+        raise IndexFailure(f"{name}: {path} is on a {kind} file system; a write-ahead log needs a local disk")
 
 
 def refuse_library(version: str) -> None:

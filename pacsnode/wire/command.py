@@ -24,6 +24,10 @@ class CommandField(IntEnum):
     C_MOVE_RSP = 0x8021
     C_ECHO_RQ = 0x0030
     C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_EVENT_REPORT_RSP = 0x8100
+    N_ACTION_RQ = 0x0130
+    N_ACTION_RSP = 0x8130
     C_CANCEL_RQ = 0x0FFF
 
 
@@ -49,6 +53,9 @@ class Element(IntEnum):
     OFFENDING_ELEMENT = 0x0901
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
+    REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
     REMAINING_SUBOPERATIONS = 0x1020
     COMPLETED_SUBOPERATIONS = 0x1021
     FAILED_SUBOPERATIONS = 0x1022
@@ -61,7 +68,14 @@ _HEADER = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 _US_ELEMENT = struct.Struct("<HHIH")
 _GROUP_LENGTH = struct.Struct("<HHII")
-_UIDS = frozenset({Element.AFFECTED_SOP_CLASS_UID, Element.REQUESTED_SOP_CLASS_UID, Element.AFFECTED_SOP_INSTANCE_UID})
+_UIDS = frozenset(
+    {
+        Element.AFFECTED_SOP_CLASS_UID,
+        Element.REQUESTED_SOP_CLASS_UID,
+        Element.AFFECTED_SOP_INSTANCE_UID,
+        Element.REQUESTED_SOP_INSTANCE_UID,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

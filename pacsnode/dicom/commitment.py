@@ -1,0 +1,112 @@
+"""Data sets of Storage Commitment (PS3.4 J.3.2, J.3.3): from bytes to a request, from a commitment to bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Iterable
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+
+from pacsnode.dicom.coding import ITEM, coding_of, tag_name
+from pacsnode.dicom.encode import (
+    FAILURE_REASON,
+    REFERENCED_SOP_CLASS_UID,
+    REFERENCED_SOP_INSTANCE_UID,
+    RETRIEVE_AE_TITLE,
+    TRANSACTION_UID,
+    ElementWriter,
+    writer_of,
+)
+from pacsnode.dicom.walk import DataSetWalker
+from pacsnode.errors import BadDataset
+from pacsnode.model import Commitment, FailureReason, Reference, Uid
+
+_FAILED_SOP_SEQUENCE = 0x00081198
+_REFERENCED_SOP_SEQUENCE = 0x00081199
+_MAX_DEPTH = 8  # the references lie one deep; what else is sent is not looked at
+# Leading zeros are sent by some devices, and stored as they are: a reference names what was stored.
+_UID = re.compile(r"[0-9.]{1,64}")
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, EOFError, OSError, struct.error)
+
+
+def parse_request(data: bytes, transfer_syntax_uid: Uid) -> tuple[Uid, tuple[Reference, ...]]:
+    """Transaction UID and references, each once, of the action information of an N-ACTION-RQ (PS3.4 Table J.3-1).
+
+    Raises BadDataset, whose text has at most 64 ASCII characters, where it cannot be read or something is missing.
+    """
+    _check_structure(data, transfer_syntax_uid)
+    coding = coding_of(transfer_syntax_uid)
+    try:
+        found = read_dataset(io.BytesIO(data), coding.is_implicit, coding.is_little_endian)
+        transaction_uid = _uid(found, TRANSACTION_UID)
+        sequence = found[_REFERENCED_SOP_SEQUENCE].value if _REFERENCED_SOP_SEQUENCE in found else ()
+        references = dict.fromkeys(
+            Reference(_uid(one, REFERENCED_SOP_CLASS_UID), _uid(one, REFERENCED_SOP_INSTANCE_UID)) for one in sequence
+        )
+    except _UNREADABLE as error:
+        raise BadDataset("action information cannot be read") from error
+    if not references:
+        raise BadDataset(f"{tag_name(_REFERENCED_SOP_SEQUENCE)} is missing or empty")
+    return transaction_uid, tuple(references)
+
+
+def encode_report(commitment: Commitment, transfer_syntax_uid: Uid, *, retrieve_ae_title: str) -> bytes:
+    """The event information of an N-EVENT-REPORT-RQ (PS3.4 Table J.3-2): each reference is in one of two sequences."""
+    writer = writer_of(transfer_syntax_uid)
+    committed, failed = [], []
+    for reference, reason in zip(commitment.references, commitment.verdict or (), strict=True):
+        item = _item(writer, reference)
+        if reason is None:
+            committed.append(item)
+        else:
+            failed.append(item + _reason(writer, reason))
+    parts = [
+        writer.element(RETRIEVE_AE_TITLE, retrieve_ae_title.encode("ascii")),
+        writer.element(TRANSACTION_UID, commitment.transaction.transaction_uid.encode("ascii")),
+    ]
+    if failed:
+        parts.append(_sequence(_FAILED_SOP_SEQUENCE, failed, transfer_syntax_uid))
+    if committed:
+        parts.append(_sequence(_REFERENCED_SOP_SEQUENCE, committed, transfer_syntax_uid))
+    return b"".join(parts)
+
+
+def _check_structure(data: bytes, transfer_syntax_uid: Uid) -> None:
+    """pydicom takes what is cut off for complete, and recurses as deep as it is told."""
+    walker = DataSetWalker(transfer_syntax_uid, frozenset(), max_depth=_MAX_DEPTH)
+    try:
+        walker.feed(data)
+        walker.finish()
+    except BadDataset as error:
+        raise BadDataset("action information cannot be read to its end") from error
+
+
+def _uid(found: Dataset, tag: int) -> Uid:
+    """The raw value: pydicom's own would warn of what is no UID. Raises BadDataset where there is none."""
+    element = found.get_item(tag) if tag in found else None
+    raw = element.value if element is not None else b""
+    text = raw.decode("ascii", "replace").strip("\0 ") if isinstance(raw, bytes) else ""
+    if not _UID.fullmatch(text):
+        raise BadDataset(f"{tag_name(tag)} is missing or no UID")
+    return Uid(text)
+
+
+def _item(writer: ElementWriter, reference: Reference) -> bytes:
+    return writer.element(REFERENCED_SOP_CLASS_UID, reference.sop_class_uid.encode("ascii")) + writer.element(
+        REFERENCED_SOP_INSTANCE_UID, reference.sop_instance_uid.encode("ascii")
+    )
+
+
+def _reason(writer: ElementWriter, reason: FailureReason) -> bytes:
+    return writer.element(FAILURE_REASON, writer.short.pack(reason))
+
+
+def _sequence(tag: int, items: Iterable[bytes], transfer_syntax_uid: Uid) -> bytes:
+    coding = coding_of(transfer_syntax_uid)
+    body = b"".join(coding.item.pack(ITEM >> 16, ITEM & 0xFFFF, len(one)) + one for one in items)
+    if coding.is_implicit:
+        return coding.item.pack(tag >> 16, tag & 0xFFFF, len(body)) + body
+    return coding.header.pack(tag >> 16, tag & 0xFFFF, b"SQ", 0) + coding.length.pack(len(body)) + body

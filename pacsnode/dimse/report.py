@@ -1,0 +1,92 @@
+"""N-EVENT-REPORT of Storage Commitment (PS3.4 J.3.3), and the associations on which we call a peer for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+
+from pacsnode.config import Limits
+from pacsnode.dicom import commitment as data_sets
+from pacsnode.dicom import syntax
+from pacsnode.dimse import contexts, peers, status
+from pacsnode.dimse.association import Association
+from pacsnode.errors import PeerFailure, ProtocolViolation
+from pacsnode.model import Commitment, Peer
+from pacsnode.wire.command import CommandField, Element
+from pacsnode.wire.items import Roles
+
+_ALL_COMMITTED, _FAILURES_EXIST = 1, 2  # Event Type ID, PS3.4 Table J.3-2
+# Some peers take reports in implicit VR only, so that comes first.
+_PAIRS = [
+    (contexts.STORAGE_COMMITMENT, syntax.IMPLICIT_VR_LITTLE_ENDIAN),
+    (contexts.STORAGE_COMMITMENT, syntax.EXPLICIT_VR_LITTLE_ENDIAN),
+]
+_WE_ARE_SCP: dict[str, Roles] = {contexts.STORAGE_COMMITMENT: Roles(scu=False, scp=True)}
+_MAX_MESSAGE_ID = 0xFFFF
+
+
+def report_command(commitment: Commitment) -> dict[Element, int | str | bytes]:
+    """The command of a report, without its Message ID."""
+    return {
+        Element.AFFECTED_SOP_CLASS_UID: contexts.STORAGE_COMMITMENT,
+        Element.COMMAND_FIELD: CommandField.N_EVENT_REPORT_RQ,
+        Element.AFFECTED_SOP_INSTANCE_UID: contexts.STORAGE_COMMITMENT_INSTANCE,
+        Element.EVENT_TYPE_ID: _FAILURES_EXIST if commitment.failed else _ALL_COMMITTED,
+    }
+
+
+def is_taken(code: int) -> bool:
+    """Does this status of an N-EVENT-REPORT-RSP say that the peer has the report?"""
+    return code == status.SUCCESS or status.is_warning(code)
+
+
+class ReportCaller:
+    """Calls peers, one after the other; role selection makes us the SCP (PS3.7 D.3.3.4)."""
+
+    def __init__(self, retrieve_ae_title: str, limits: Limits) -> None:
+        self._retrieve_ae_title = retrieve_ae_title
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._current: Association | None = None
+        self._is_cut = False
+
+    def report(
+        self, peer: Peer, called_ae: str, commitments: Iterable[Commitment]
+    ) -> Iterator[tuple[Commitment, bool]]:
+        """See Caller.report."""
+        try:
+            with peers.associate(
+                peer, _PAIRS, calling_ae=called_ae, limits=self._limits, roles=_WE_ARE_SCP
+            ) as association:
+                self._enter(association)
+                for number, commitment in enumerate(commitments):
+                    yield commitment, self._report(association, number % _MAX_MESSAGE_ID + 1, commitment)
+        except ProtocolViolation as error:
+            raise PeerFailure(f"{peer.name}: {error}") from error
+        finally:
+            with self._lock:
+                self._current = None
+
+    def cut(self) -> None:
+        """See Caller.cut."""
+        with self._lock:
+            self._is_cut = True
+            if self._current is not None:
+                self._current.cut()
+
+    def _enter(self, association: Association) -> None:
+        with self._lock:
+            if self._is_cut:
+                raise PeerFailure("the node is stopping")
+            self._current = association
+
+    def _report(self, association: Association, message_id: int, commitment: Commitment) -> bool:
+        context = next((one for one in association.contexts.values() if one.as_scp), None)
+        if context is None:
+            raise PeerFailure("the peer does not accept Storage Commitment with us as SCP")
+        data_set = data_sets.encode_report(
+            commitment, context.transfer_syntax, retrieve_ae_title=self._retrieve_ae_title
+        )
+        command = {**report_command(commitment), Element.MESSAGE_ID: message_id}
+        association.send(context.context_id, command, data_set)
+        return is_taken(association.next_response(message_id).number(Element.STATUS))
