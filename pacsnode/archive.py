@@ -95,17 +95,6 @@ class Archive:
         """
         return self._read(key, _skim)
 
-    def delete(self, uid: Uid) -> Instance | None:
-        """Remove the current version of a SOP instance, row first; the newest older one becomes current.
-
-        After this returns a power cut does not bring it back. Raises IndexFailure; StoreError where the object,
-        of which nobody knows any more, could not be removed.
-        """
-        removed = self.index.remove(uid)
-        if removed is not None:
-            self.store.delete(removed.stored.key)
-        return removed
-
     def verify(self, instances: Iterable[Instance]) -> Iterator[Finding | None]:
         """Re-read the object of every instance; a finding, or None where all is well, for each."""
         for instance in instances:

@@ -129,10 +129,7 @@ def encode(values: Mapping[Element, int | str | bytes], *, has_data_set: bool) -
 
 
 class RequestTemplate:
-    """A request with a data set, encoded once: from then on only its message ID and instance change.
-
-    To encode each C-STORE-RQ anew is a tenth of what a small instance costs (benchmarks/retrieve.py, MR).
-    """
+    """A request with a data set, encoded once: from then on only its message ID and instance change."""
 
     def __init__(self, values: Mapping[Element, int | str | bytes]) -> None:
         """``values``: all but Message ID and Affected SOP Instance UID."""

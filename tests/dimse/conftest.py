@@ -161,6 +161,22 @@ def _stop(listener: Listener, thread: threading.Thread) -> None:
     listener.server_close()
 
 
+class Timer:
+    """A monotonic clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def timer() -> Timer:
+    """The time."""
+    return Timer()
+
+
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     """Starts listeners; afterwards no connection may still be served."""

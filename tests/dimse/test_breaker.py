@@ -14,27 +14,11 @@ from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.model import Peer
 from pacsnode.wire.command import CommandField
 from tests.dimse import images
-from tests.dimse.conftest import AE_TITLE, Nodes, Running, limits
+from tests.dimse.conftest import AE_TITLE, Nodes, Running, Timer, limits
 from tests.dimse.destination import Destination
 from tests.dimse.raw_peer import C_MOVE, RELEASE_RQ, STUDY_MOVE, Offer, Received, identifier
 
 WHOLE_STUDY = identifier({0x00080052: "STUDY", 0x0020000D: images.STUDY})
-
-
-class Timer:
-    """A monotonic clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def timer() -> Timer:
-    """The time."""
-    return Timer()
 
 
 @pytest.fixture

@@ -5,24 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pacsnode.dimse.complaints import LINES, MAX_ENTRIES, WINDOW_SECONDS, Complaints
-from tests.dimse.conftest import Nodes, eventually
+from tests.dimse.conftest import Nodes, Timer, eventually
 from tests.dimse.raw_peer import RawPeer, Rejected, associate_rq
-
-
-class Timer:
-    """A monotonic clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def timer() -> Timer:
-    """The time."""
-    return Timer()
 
 
 @pytest.fixture(autouse=True)
