@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pacsnode.config import Limits
+from pacsnode.dimse import status
 from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.dimse.crumbs import Allowances, Crumbs
@@ -377,12 +378,23 @@ def _serve_operations(association: Association, services: Mapping[int, Service])
         if request.command_field == CommandField.C_CANCEL_RQ:
             continue  # for an operation that ended before the cancel arrived
         service = services.get(request.command_field)
-        if service is None:
+        if service is None and request.command_field not in commands.REQUESTS:
             raise ProtocolViolation(
                 f"command field {request.command_field:04X}H not expected", reason=AbortReason.UNEXPECTED_PARAMETER
             )
         message_id = request.message_id  # a request without one cannot be answered
+        if service is None:
+            _decline(association, request)
+            continue
         service.serve(association, request)
         request.drain()
         association.forget_cancel(message_id)
         association.served += 1
+
+
+def _decline(association: Association, request: Message) -> None:
+    """Answer an operation of the standard that nobody here has (PS3.7 Annex C): the others of the association go on."""
+    request.drain()
+    elements = request.command.elements
+    sop_class = elements.get(Element.REQUESTED_SOP_CLASS_UID, elements.get(Element.AFFECTED_SOP_CLASS_UID, b""))
+    association.respond(request, status.UNRECOGNIZED_OPERATION, {Element.AFFECTED_SOP_CLASS_UID: sop_class})

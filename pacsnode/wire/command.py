@@ -26,12 +26,17 @@ class CommandField(IntEnum):
     C_ECHO_RSP = 0x8030
     N_EVENT_REPORT_RQ = 0x0100
     N_EVENT_REPORT_RSP = 0x8100
+    N_GET_RQ = 0x0110
+    N_SET_RQ = 0x0120
     N_ACTION_RQ = 0x0130
     N_ACTION_RSP = 0x8130
+    N_CREATE_RQ = 0x0140
+    N_DELETE_RQ = 0x0150
     C_CANCEL_RQ = 0x0FFF
 
 
 RESPONSE_BIT = 0x8000
+REQUESTS = frozenset(field for field in CommandField if not field & RESPONSE_BIT)
 NO_DATA_SET = 0x0101
 _DATA_SET_FOLLOWS = 0x0001
 MEDIUM_PRIORITY = 0x0000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.dimse.conftest import Running
 from tests.dimse.raw_peer import (
     C_ECHO,
@@ -60,6 +62,27 @@ def test_late_cancel_is_ignored(node: Running) -> None:
         status = peer.echo()
 
     assert 0 == status
+
+
+@pytest.mark.parametrize(
+    "command",
+    [0x0100, 0x0110, 0x0120, 0x0130, 0x0140, 0x0150],
+    ids=["event", "get", "set", "action", "create", "delete"],
+)
+def test_operations_that_nobody_here_has(node: Running, command: int) -> None:
+    """A DIMSE-N request, e.g. of a modality that asks for MPPS, is 0211, its data set is read, and the peer goes on."""
+    with node.connect() as peer:
+        peer.send_command(
+            1, {0x0003: VERIFICATION, COMMAND: command, MESSAGE_ID: 77, 0x1001: "1.2.3"}, has_data_set=True
+        )
+        peer.send_data_set(1, bytes(1000))
+        response = peer.read_message()
+        echo = peer.echo()
+
+    assert (0x0211, command | RESPONSE, 77) == (
+        response.status, response.number(COMMAND), response.number(RESPONDED_TO),
+    )  # fmt: skip
+    assert (VERIFICATION, None, 0) == (response.text(SOP_CLASS), response.data_set, echo)
 
 
 def test_echo_beside_other_contexts(node: Running) -> None:
