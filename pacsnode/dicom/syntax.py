@@ -15,6 +15,8 @@ JPIP_HTJ2K_REFERENCED_DEFLATE = Uid("1.2.840.10008.1.2.4.205")
 PAPYRUS_3_IMPLICIT_VR_LITTLE_ENDIAN = Uid("1.2.840.10008.1.20")
 GE_PRIVATE_IMPLICIT_VR_BIG_ENDIAN_PIXELS = Uid("1.2.840.113619.5.2")
 """Only the pixels are big endian: everything around them is implicit VR little endian."""
+GE_PRIVATE_COMPRESS_EXPRESS = Uid("2.16.840.1.113709.1.2.2")
+"""Pixels that only GE's PACS reads, in fragments."""
 
 _IMPLICIT = frozenset(
     {

@@ -90,7 +90,8 @@ def transfer_syntaxes() -> list[str]:
     """Every transfer syntax that a data set can be received in, the preferred ones first."""
     known = [uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"]
     others = [uid for uid in known if uid not in _PREFERRED and uid not in _NOT_FOR_DATA_SETS]
-    return [*_PREFERRED, *others, syntax.GE_PRIVATE_IMPLICIT_VR_BIG_ENDIAN_PIXELS]
+    private = (syntax.GE_PRIVATE_IMPLICIT_VR_BIG_ENDIAN_PIXELS, syntax.GE_PRIVATE_COMPRESS_EXPRESS)
+    return [*_PREFERRED, *others, *private]
 
 
 @dataclass(frozen=True, slots=True)
