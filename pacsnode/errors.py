@@ -27,13 +27,21 @@ class BadDataset(RejectedByUs):
     """A data set that cannot be read to its exact end, or lacks what an instance must have."""
 
 
-class UidMismatch(BadDataset):
-    """The data set names another SOP class or instance than the command that brought it."""
+class DatasetTooLarge(BadDataset):
+    """A data set beyond what we take: of bytes, of elements, of sequences in each other."""
+
+
+class FaultyElement(BadDataset):
+    """An element of the data set that is missing where it has to be, or of no use."""
 
     def __init__(self, message: str, *, tag: int) -> None:
         """``tag`` is the offending element of the data set."""
         super().__init__(message)
         self.tag = tag
+
+
+class UidMismatch(FaultyElement):
+    """The data set names another SOP class or instance than the command that brought it."""
 
 
 class MalformedUid(RejectedByUs):
@@ -46,6 +54,10 @@ class DuplicateRefused(RejectedByUs):
 
 class InvalidQuery(RejectedByUs):
     """An identifier that the standard does not allow."""
+
+
+class SopClassNotSupported(RejectedByUs):
+    """A request for a SOP class that is not that of its presentation context, or has no such operation."""
 
 
 class NotAllowed(RejectedByUs):

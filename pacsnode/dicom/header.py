@@ -11,7 +11,7 @@ from pacsnode.dicom import charset
 from pacsnode.dicom.attributes import BY_NAME
 from pacsnode.dicom.coding import tag_name
 from pacsnode.dicom.walk import Element, Elements
-from pacsnode.errors import BadDataset, MalformedUid, UidMismatch
+from pacsnode.errors import FaultyElement, MalformedUid, UidMismatch
 from pacsnode.model import Arrival, InstanceHeader, Uid
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
@@ -30,7 +30,7 @@ _MANDATORY = {
 def read_header(elements: Elements) -> InstanceHeader:
     """Decode the attributes of the index; what is absent is "", what is too long for its VR is kept.
 
-    Padding is stripped from every single value. Raises BadDataset without one of the four UIDs.
+    Padding is stripped from every single value. Raises FaultyElement without one of the four UIDs.
     """
     terms = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
     values = {}
@@ -41,7 +41,7 @@ def read_header(elements: Elements) -> InstanceHeader:
             values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
     for name, keyword in _MANDATORY.items():
         if not values.get(name):
-            raise BadDataset(f"{keyword} {_tag(name)} is missing or empty")
+            raise FaultyElement(f"{keyword} {_tag(name)} is missing or empty", tag=BY_NAME[name].tag)
     sop_class, sop_instance, study, series = (Uid(values.pop(name)) for name in _MANDATORY)
     return InstanceHeader(sop_class, sop_instance, study, series, **values)
 
@@ -49,8 +49,8 @@ def read_header(elements: Elements) -> InstanceHeader:
 def check_against(header: InstanceHeader, arrival: Arrival) -> None:
     """Compare the data set's UIDs with the command's (PS3.4 B.2.3) and with PS3.5 9.1.
 
-    Raises UidMismatch; MalformedUid for the SOP Instance UID, BadDataset for the others. Leading zeros in a component
-    break 9.1, too, but are common and harmless. The texts tell no values: what is no UID might be a name.
+    Raises UidMismatch; MalformedUid for the SOP Instance UID, FaultyElement for the others. Leading zeros in a
+    component break 9.1, too, but are common and harmless. The texts tell no values: what is no UID might be a name.
     """
     if not _HARMLESS_UID.match(header.sop_instance_uid):
         raise MalformedUid(f"SOP Instance UID {_tag('sop_instance_uid')} is malformed")
@@ -60,7 +60,7 @@ def check_against(header: InstanceHeader, arrival: Arrival) -> None:
             raise UidMismatch(f"{_MANDATORY[name]} differs from the command's", tag=BY_NAME[name].tag)
     for name in ("study_instance_uid", "series_instance_uid"):
         if not _HARMLESS_UID.match(getattr(header, name)):
-            raise BadDataset(f"{_MANDATORY[name]} {_tag(name)} is malformed")
+            raise FaultyElement(f"{_MANDATORY[name]} {_tag(name)} is malformed", tag=BY_NAME[name].tag)
 
 
 @lru_cache(maxsize=4096)  # the instances of a series repeat most values: 1 µs instead of 4 for each

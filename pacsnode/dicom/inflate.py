@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from pacsnode.errors import BadDataset
+from pacsnode.errors import BadDataset, DatasetTooLarge
 
 _PIECE_BYTES = 256 * 1024
 _TRAILER = struct.Struct("<II")
@@ -58,7 +58,7 @@ class Inflater:
             raise BadDataset("not a deflate stream") from error
         self._size += len(piece)
         if self._size > self._max_bytes:
-            raise BadDataset("inflated data set is too long")
+            raise DatasetTooLarge("inflated data set is too long")
         self._crc = zlib.crc32(piece, self._crc)
         return piece
 

@@ -32,7 +32,7 @@ from pacsnode.dicom.coding import (
 )
 from pacsnode.dicom.inflate import Inflater
 from pacsnode.dicom.sequences import SEQUENCE_TAGS
-from pacsnode.errors import BadDataset
+from pacsnode.errors import BadDataset, DatasetTooLarge, FaultyElement
 from pacsnode.model import Uid
 
 _MIB = 1024 * 1024
@@ -171,7 +171,7 @@ class DataSetWalker:
             elif not self._readers[frame.kind](data, base, frame):
                 break
         if self._count > self._max_elements:
-            raise BadDataset(f"more than {self._max_elements} elements")
+            raise DatasetTooLarge(f"more than {self._max_elements} elements")
 
     def _read_explicit(self, data: _Buffer, base: int, frame: _Frame) -> bool:
         """The hot loop: ordinary elements of explicit VR. False when the data has no further whole header."""
@@ -305,7 +305,7 @@ class DataSetWalker:
         if vr not in (b"SQ", b"UN", b""):
             raise BadDataset(f"{tag_name(tag)} at byte {self._at} has no length")
         if len(self._frames) >= 2 * self._max_depth:
-            raise BadDataset(f"sequences nested deeper than {self._max_depth}")
+            raise DatasetTooLarge(f"sequences nested deeper than {self._max_depth}")
         # PS3.5 6.2.2 note 4: of undefined length, UN is a sequence in implicit VR little endian, whatever is around it.
         self._push(_Kind.ITEMS, IMPLICIT_LITTLE if vr == b"UN" else frame.coding, length)
         if is_top and tag in self._wanted:
@@ -336,7 +336,7 @@ class DataSetWalker:
         if length > self._max_value_bytes:
             if self._takes_long_values:
                 return
-            raise BadDataset(f"{tag_name(tag)} is longer than {self._max_value_bytes} bytes")
+            raise FaultyElement(f"{tag_name(tag)} is longer than {self._max_value_bytes} bytes", tag=tag)
         if len(value) < length:
             self._partial = _Partial(tag, vr, bytearray(value), length)
             return
@@ -351,7 +351,7 @@ class DataSetWalker:
     def _enter(self, tag: int, element: Element) -> None:
         # Readers differ in whether the first or the last one counts: what says two things cannot be filed.
         if self._found.setdefault(tag, element) != element:
-            raise BadDataset(f"{tag_name(tag)} is there twice, with different values")
+            raise FaultyElement(f"{tag_name(tag)} is there twice, with different values", tag=tag)
 
 
 class _Kind(IntEnum):

@@ -14,7 +14,7 @@ from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import Complaints
-from pacsnode.errors import InvalidQuery, PacsNodeError, PeerFailure, ProtocolViolation
+from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation, SopClassNotSupported
 from pacsnode.index.index import Index
 from pacsnode.wire import message
 from pacsnode.wire.command import CommandField, Element
@@ -59,7 +59,7 @@ class FindService:
         self._access.check(association.titles.calling_ae, "find")
         service, root = contexts.QUERY_RETRIEVE.get(request.context.abstract_syntax, (None, None))
         if service != CommandField.C_FIND_RQ or root is None:
-            raise InvalidQuery("C-FIND on a presentation context of another service")
+            raise SopClassNotSupported("C-FIND on a presentation context of another service")
         syntax = request.context.transfer_syntax
         asked = identifier.parse_find(data, syntax, root)
         encoder = MatchEncoder(asked, syntax, retrieve_ae_title=self._retrieve_ae_title)

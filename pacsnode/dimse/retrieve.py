@@ -13,7 +13,7 @@ from pacsnode.dicom import identifier
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
-from pacsnode.errors import InvalidQuery, PacsNodeError, PeerFailure, ProtocolViolation
+from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation, SopClassNotSupported
 from pacsnode.model import Instance, Level, Query, Uid
 from pacsnode.wire.command import MEDIUM_PRIORITY, Element
 
@@ -162,7 +162,7 @@ class RetrieveOperation:
         access.check(self.association.titles.calling_ae, operation)
         service, root = contexts.QUERY_RETRIEVE.get(self.request.context.abstract_syntax, (None, None))
         if service != self.request.command_field or root is None:
-            raise InvalidQuery("request on a presentation context of another service")
+            raise SopClassNotSupported("request on a presentation context of another service")
         self.query = identifier.parse_retrieve(data, self.request.context.transfer_syntax, root).query
         self.counts = SubOperations(self.archive.index.count_instances(self.query))
 

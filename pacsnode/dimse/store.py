@@ -12,7 +12,15 @@ from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import Complaints
-from pacsnode.errors import BadDataset, PacsNodeError, PeerFailure, ProtocolViolation, UidMismatch
+from pacsnode.errors import (
+    BadDataset,
+    DatasetTooLarge,
+    FaultyElement,
+    PacsNodeError,
+    PeerFailure,
+    ProtocolViolation,
+    SopClassNotSupported,
+)
 from pacsnode.model import Arrival, Outcome, Uid
 from pacsnode.wire.command import Element
 
@@ -32,11 +40,6 @@ class StoreService:
         began = time.perf_counter()
         class_uid = request.command.text(Element.AFFECTED_SOP_CLASS_UID)
         instance_uid = request.command.text(Element.AFFECTED_SOP_INSTANCE_UID)
-        if class_uid != request.context.abstract_syntax or not contexts.is_storage(class_uid):
-            request.drain()
-            association.respond(request, status.SOP_CLASS_NOT_SUPPORTED, _instance(request))
-            self._log_refused(association, instance_uid, "SOP class is not that of the presentation context")
-            return
         try:
             size, outcome = self._receive(association, request, Uid(class_uid), Uid(instance_uid))
         except (PeerFailure, ProtocolViolation) as error:
@@ -58,6 +61,8 @@ class StoreService:
     def _receive(
         self, association: Association, request: Message, class_uid: Uid, instance_uid: Uid
     ) -> tuple[int, Outcome]:
+        if class_uid != request.context.abstract_syntax or not contexts.is_storage(class_uid):
+            raise SopClassNotSupported("SOP class is not that of the presentation context")
         self._access.check(association.titles.calling_ae, "store")
         if not request.command.has_data_set:
             raise BadDataset("C-STORE without a data set")
@@ -79,7 +84,7 @@ class StoreService:
         code = status.of(status.STORE, error)
         extra = _instance(request)
         extra[Element.ERROR_COMMENT] = status.comment(error)
-        if isinstance(error, UidMismatch):
+        if isinstance(error, FaultyElement):
             # Offending Element belongs to A9xx and Cxxx, not to A7xx (PS3.7 Annex C).
             extra[Element.OFFENDING_ELEMENT] = _AT.pack(error.tag >> 16, error.tag & 0xFFFF)
         association.respond(request, code, extra)
@@ -99,7 +104,7 @@ def _copy(request: Message, ingest: Ingest, limit_bytes: int) -> None:
     for piece in request.fragments():
         write(piece)
         if ingest.size > limit_bytes:
-            raise BadDataset("data set larger than this archive takes")
+            raise DatasetTooLarge("data set larger than this archive takes")
 
 
 def _instance(request: Message) -> dict[Element, int | str | bytes]:

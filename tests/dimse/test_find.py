@@ -227,10 +227,10 @@ def test_a_query_without_identifier(filled: Running) -> None:
 
 @pytest.mark.parametrize(("context_id", "sop_class"), [(3, VERIFICATION), (5, STUDY_MOVE)])
 def test_a_query_in_another_context(filled: Running, context_id: int, sop_class: str) -> None:
-    """C-FIND belongs to contexts of C-FIND."""
+    """C-FIND belongs to contexts of C-FIND: 0122."""
     (response,) = asked(filled, identifier({LEVEL: "STUDY"}), context_id=context_id, sop_class=sop_class)
 
-    assert 0xA900 == response.status
+    assert 0x0122 == response.status
 
 
 def test_what_a_response_consists_of(filled: Running) -> None:
@@ -273,11 +273,13 @@ class WaitingIndex(SqliteIndex):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.waits = threading.Event()
         self.may_go_on = threading.Event()
 
     def find(self, query: Query) -> Generator[Match, None, None]:
         for number, match in enumerate(super().find(query)):
             if number == BATCH:
+                self.waits.set()
                 assert self.may_go_on.wait(30)
             yield match
 
@@ -290,6 +292,7 @@ def test_cancel_between_batches(nodes: Nodes, tmp_path: Path) -> None:
     with node.connect(*FIND) as peer:
         message_id = peer.start_query(1, C_FIND, STUDY_FIND, identifier({LEVEL: "STUDY"}))
         first = [peer.read_message().status for _ in range(BATCH)]
+        assert index.waits.wait(30)  # else the cancel might come before the first look for it
         peer.cancel(1, message_id)
         index.may_go_on.set()
         rest = [response.status for response in peer.responses()]

@@ -105,7 +105,7 @@ def test_no_patient_data(nodes: Nodes, written: io.StringIO) -> None:
             peer.release()
         found = lines(node, written)
 
-    assert [0, 0xC000, 0xA900, 0xC000, 0xC000, 0x0117, 0xC000] == answers[:7]
+    assert [0, 0xC000, 0xA900, 0xC001, 0xC001, 0x0117, 0xC000] == answers[:7]
     assert [0, 0xA900, 0xA900, 0xA900, 0, 0, 0xA900] == answers[7:]
     assert [] == [line for line in found if MARKER in line]
     assert {"stored", "refused", "find", "get", "move", "association"} <= events(found)

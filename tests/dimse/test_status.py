@@ -8,7 +8,9 @@ from pacsnode import errors
 from pacsnode.dimse import status
 from pacsnode.errors import (
     BadDataset,
+    DatasetTooLarge,
     DuplicateRefused,
+    FaultyElement,
     IndexFailure,
     InvalidQuery,
     MalformedUid,
@@ -17,6 +19,7 @@ from pacsnode.errors import (
     ObjectNotFound,
     PacsNodeError,
     RejectedByUs,
+    SopClassNotSupported,
     StoreError,
     StoreFull,
     UidMismatch,
@@ -52,7 +55,7 @@ def test_our_troubles_may_be_tried_again(kind: type[PacsNodeError]) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [RejectedByUs, BadDataset, UidMismatch, MalformedUid, DuplicateRefused, NotAllowed],
+    [RejectedByUs, BadDataset, FaultyElement, DatasetTooLarge, UidMismatch, MalformedUid, DuplicateRefused, NotAllowed],
     ids=lambda kind: str(kind.__name__),
 )
 def test_their_faults_are_not_to_be_tried_again(kind: type[PacsNodeError]) -> None:
@@ -67,6 +70,8 @@ def test_codes_that_the_standard_fixes() -> None:
     assert 0xC000 == status.STORE[BadDataset]
     assert 0x0117 == status.STORE[MalformedUid]
     assert 0x0124 == status.STORE[NotAllowed] == status.FIND[NotAllowed] == status.RETRIEVE[NotAllowed]
+    for table in TABLES.values():
+        assert 0x0122 == table[SopClassNotSupported]
     assert 0xA900 == status.FIND[InvalidQuery] == status.RETRIEVE[InvalidQuery]
     assert 0xA801 == status.RETRIEVE[UnknownDestination]
     assert 0xA701 == status.RETRIEVE[IndexFailure]
@@ -81,7 +86,9 @@ def test_an_unlisted_class_has_the_status_of_its_ancestor() -> None:
     assert 0xA700 == status.of(status.STORE, Special("x"))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ERRORS if kind is not UidMismatch], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in ERRORS if not issubclass(kind, FaultyElement)], ids=lambda kind: kind.__name__
+)
 def test_comments(kind: type[PacsNodeError]) -> None:
     """At most 64 ASCII characters; of our own failures no details."""
     words = status.comment(kind("secret place: Müller\n" * 10))

@@ -10,8 +10,9 @@ import pytest
 
 from pacsnode.errors import IndexFailure, StoreError
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import Arrival, DuplicatePolicy, Instance, Level, OneOf, Outcome, Peer, Query
+from pacsnode.model import Arrival, DuplicatePolicy, Instance, Level, OneOf, Outcome, Peer, Query, Uid
 from pacsnode.storage.memory import MemoryStore, MemoryUpload
+from tests.dicom.dataset_bytes import Leaf, encode
 from tests.dimse import images
 from tests.dimse.conftest import STARTED, Nodes, Running, eventually, limits
 from tests.dimse.raw_peer import (
@@ -119,17 +120,42 @@ def _without(*tags: int) -> bytes:
     return images.image(without=tags)
 
 
+def _leaf(tag: int, raw: bytes) -> bytes:
+    return encode([Leaf(tag, "LO", raw)], Uid(EXPLICIT))
+
+
+def _sequences(depth: int) -> bytes:
+    """Sequences of undefined length in each other."""
+    begin = b"\x09\0\x10\x11SQ\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\xff" * 4
+    end = b"\xfe\xff\x0d\xe0" + bytes(4) + b"\xfe\xff\xdd\xe0" + bytes(4)
+    return begin * depth + end * depth
+
+
+_OVERLONG = b"\x09\0\x10\x11SQ\0\0\x10\0\0\0" + b"\xfe\xff\x00\xe0" + b"\x40\0\0\0" + bytes(64)
+_FRAGMENTS = b"\xe0\x7f\x20\0OB\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\4\0\0\0" + bytes(4)
+_LONG_NAME = encode([Leaf(0x00100010, "UT", bytes(2 << 20))], Uid(EXPLICIT))
 WHOLE = images.image(pixels=bytes(1000))
 REFUSED: dict[str, tuple[str, bytes, int, int | None]] = {
     "class of the data set differs": (UID, images.image(sop_class=MR), 0xA900, 0x00080016),
     "instance of the data set differs": (UID, images.image(2), 0xA900, 0x00080018),
     "cut within a value": (UID, WHOLE[:-1], 0xC000, None),
     "cut within a header": (UID, WHOLE[:13], 0xC000, None),
-    "no SOP Class UID": (UID, _without(0x00080016), 0xC000, None),
-    "no SOP Instance UID": (UID, _without(0x00080018), 0xC000, None),
-    "no Study Instance UID": (UID, _without(0x0020000D), 0xC000, None),
-    "no Series Instance UID": (UID, _without(0x0020000E), 0xC000, None),
-    "malformed Study Instance UID": (UID, images.image(study="not.a.uid"), 0xC000, None),
+    "no SOP Class UID": (UID, _without(0x00080016), 0xC001, 0x00080016),
+    "no SOP Instance UID": (UID, _without(0x00080018), 0xC001, 0x00080018),
+    "no Study Instance UID": (UID, _without(0x0020000D), 0xC001, 0x0020000D),
+    "no Series Instance UID": (UID, _without(0x0020000E), 0xC001, 0x0020000E),
+    "empty Study Instance UID": (UID, images.image(study=""), 0xC001, 0x0020000D),
+    "malformed Study Instance UID": (UID, images.image(study="not.a.uid"), 0xC001, 0x0020000D),
+    "malformed Series Instance UID": (UID, images.image(series="1" * 65), 0xC001, 0x0020000E),
+    "an element twice": (UID, images.image() + _leaf(0x00100020, b"P2"), 0xC001, 0x00100020),
+    "a patient's name of 2 MiB": (UID, _without(0x00100010) + _LONG_NAME, 0xC001, 0x00100010),
+    "sequences in each other without an end": (UID, images.image() + _sequences(65), 0xC002, None),
+    "too many elements": (UID, images.image() + _leaf(0x00091001, b"") * 1_000_000, 0xC002, None),
+    "a sequence without its delimiter": (UID, images.image() + _sequences(2)[:-8], 0xC000, None),
+    "a sequence longer than what it is in": (UID, images.image() + _OVERLONG, 0xC000, None),
+    "fragments without an end": (UID, images.image() + _FRAGMENTS, 0xC000, None),
+    "a command's group": (UID, b"\0\0\x02\0UI\x02\x001\0" + images.image() + b"\1", 0xC000, None),
+    "implicit VR under explicit VR": (UID, images.image(syntax=IMPLICIT), 0xC000, None),
     "no DICOM": (UID, b"rubbish " * 40, 0xC000, None),
     "empty": (UID, b"", 0xC000, None),
     "malformed SOP Instance UID": ("../../etc/passwd", images.image(uid="../../etc/passwd"), 0x0117, None),
@@ -213,7 +239,7 @@ def test_a_data_set_larger_than_allowed(nodes: Nodes) -> None:
     with node.connect(*STORAGE) as peer:
         statuses = [peer.store(3, CT, UID, images.image(pixels=bytes(size))).status for size in (50_000, 9_000)]
 
-    assert [0xC000, 0] == statuses
+    assert [0xC002, 0] == statuses
     assert 1 == len(node.keys())
 
 
