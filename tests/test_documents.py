@@ -13,10 +13,12 @@ import pytest
 
 from pacsnode.cli import main
 from pacsnode.cli.console import Exit
+from pacsnode.dimse import status
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OPERATIONS = ROOT / "docs" / "operations.md"
+STATUSES = ROOT / "docs" / "statuses.md"
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -26,6 +28,8 @@ _PACSNODE = re.compile(r"(?:\$ )?(?:[\w./]*/)?pacsnode((?: [^\s|&>;]+)+)")
 _MAKE = re.compile(r"(?:\$ )?make ([a-z]+)")
 _PRIVATE_PATH = re.compile(r"(?<![\w./])/(?:work|root|home|Users)\b")
 _EVENT_ROW = re.compile(r"^\| `([a-z_]+)` \| (?:INFO|WARNING|ERROR)", re.MULTILINE)
+_PROOF = re.compile(r"`([\w/]+\.py)::(\w+)(?:\[([^\]]+)\])?`")
+_STATUS = re.compile(r"\b[0-9A-F]{4}\b")
 _EXIT_ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
 # RetrieveOperation.serve logs under the name of its operation, which its two services tell.
 _EVENTS_NAMED_BY_THEIR_SERVICE = {"get", "move"}
@@ -127,6 +131,29 @@ def test_log_events_are_documented() -> None:
     listed = _EVENT_ROW.findall(section(OPERATIONS, "Log events"))
 
     assert sorted(logged_events()) == sorted(listed)
+
+
+def test_every_status_has_its_test() -> None:
+    """Each row of the statuses names a test that there is, with a parameter set of that name; 60 rows at least."""
+    rows = [row for row in STATUSES.read_text("utf-8").splitlines() if row.startswith("| ") and "| answer " not in row]
+    proofs = [_PROOF.search(row) for row in rows]
+    lost = [row for row, proof in zip(rows, proofs, strict=True) if proof is None or not _is_there(*proof.groups())]
+
+    assert [] == lost
+    assert len(rows) > 60
+
+
+def _is_there(path: str, function: str, parameters: str | None) -> bool:
+    source = (ROOT / "tests" / path).read_text("utf-8")
+    return f"\ndef {function}(" in source and (parameters is None or f'"{parameters}"' in source)
+
+
+def test_every_status_is_documented() -> None:
+    """Whatever our tables can answer."""
+    tables = (status.STORE, status.FIND, status.RETRIEVE)
+    answered = {f"{code:04X}" for table in tables for code in table.values()}
+
+    assert set() == answered - set(_STATUS.findall(STATUSES.read_text("utf-8")))
 
 
 def test_exit_codes_are_documented() -> None:

@@ -20,6 +20,7 @@ APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STUDY_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
@@ -63,6 +64,8 @@ class Accepted:
     window: tuple[int, int] | None
     maximum_length: int
     titles: bytes
+    user_items: tuple[int, ...]
+    """Types of the sub-items of the user information."""
 
 
 @dataclass(frozen=True)
@@ -428,18 +431,20 @@ def _accepted(body: bytes) -> Accepted:
     results: dict[int, tuple[int, str]] = {}
     roles: dict[str, tuple[int, int]] = {}
     asynchronous, maximum_length = None, 0
+    kinds: list[int] = []
     for kind, content in items_of(body[68:]):
         if kind == 0x21:
             syntaxes = [raw.decode() for _, raw in items_of(content[4:])]
             results[content[0]] = (content[2], syntaxes[0] if syntaxes else "")
         for sub_kind, raw in items_of(content) if kind == 0x50 else ():
+            kinds.append(sub_kind)
             if sub_kind == 0x51:
                 maximum_length = struct.unpack(">I", raw)[0]
             elif sub_kind == 0x53:
                 asynchronous = struct.unpack(">HH", raw)
             elif sub_kind == 0x54:
                 roles[raw[2:-2].decode()] = (raw[-2], raw[-1])
-    return Accepted(results, roles, asynchronous, maximum_length, body[4:36])
+    return Accepted(results, roles, asynchronous, maximum_length, body[4:36], tuple(kinds))
 
 
 def items_of(data: bytes) -> Sequence[tuple[int, bytes]]:

@@ -15,6 +15,7 @@ from tests.dimse.raw_peer import (
     IMPLICIT,
     JPEG_BASELINE,
     MR,
+    STORAGE_COMMITMENT,
     STUDY_FIND,
     STUDY_GET,
     VERIFICATION,
@@ -335,6 +336,45 @@ def test_no_roles_without_role_selection(node: Running) -> None:
         accepted = peer.associate((Offer(1, CT),))
 
     assert {} == accepted.roles
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "asked", "answered", "result"),
+    [
+        (STORAGE_COMMITMENT, (1, 1), (1, 0), 0),
+        (STORAGE_COMMITMENT, (1, 0), (1, 0), 0),
+        (STORAGE_COMMITMENT, (0, 1), None, 1),
+        (VERIFICATION, (0, 1), None, 0),
+        (STUDY_GET, (1, 1), None, 0),
+        ("1.2.3.4", (1, 1), None, 3),
+    ],
+)
+def test_roles_of_other_classes(
+    node: Running, sop_class: str, asked: tuple[int, int], answered: tuple[int, int] | None, result: int
+) -> None:
+    """We are SCP alone of everything but storage: no role beyond that is granted, and no answer is a refusal."""
+    request = associate_rq((Offer(1, sop_class),), user_items=role(sop_class, scu=asked[0], scp=asked[1]))
+    with RawPeer(node.port) as peer:
+        accepted = peer.associate(request=request)
+
+    assert (result, answered) == (accepted.results[1][0], accepted.roles.get(sop_class))
+
+
+ASKED_FOR_MORE = {
+    "user identity": item(0x58, b"\1\1\0\4user\0\0"),
+    "user identity, answer wanted": item(0x58, b"\2\1\0\4user\0\6secret"),
+    "extended negotiation": item(0x56, b"\0\x1b" + STUDY_FIND.encode() + b"\1\1\1\1\1"),
+    "common extended negotiation": item(0x57, b"\0\x19" + CT.encode() + b"\0\x11" + b"1.2.840.10008.4.2\0\0"),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED_FOR_MORE.values(), ids=ASKED_FOR_MORE.keys())
+def test_what_is_not_answered(node: Running, asked: bytes) -> None:
+    """User identity and extended negotiation keep nobody out, and are not answered: not supported (PS3.7 D.3.3)."""
+    with RawPeer(node.port) as peer:
+        accepted = peer.associate(request=associate_rq(ECHO, user_items=asked))
+
+    assert ({1: (0, IMPLICIT)}, (0x51, 0x52, 0x55)) == (accepted.results, accepted.user_items)
 
 
 @pytest.mark.parametrize(("items", "answer"), [(b"", None), (window(5, 5), (1, 1)), (window(0, 0), (1, 1))])

@@ -67,6 +67,17 @@ def answer(number: int) -> int:
     return 0xB000 if number % 7 == 0 else 0x0000
 
 
+def test_a_thousand_failed_uids(nodes: Nodes) -> None:
+    """The list has as many UIDs as explicit VR has room for (VR UI); the counters tell of all."""
+    with Destination(answer=lambda number: 0xA700) as destination:
+        node = node_for(nodes, destination)
+        node.keep(*range(1, 1011))
+        final = move(node)[-1]
+
+    assert (0xA702, (None, 0, 1010, 0)) == (final.status, final.counters)
+    assert [images.uid_of(number) for number in range(1, 1001)] == failed_uids(final)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_destination_dies_at_any_instance(nodes: Nodes, seed: int) -> None:
     """Completed, failed and warning add up, and the list holds what the destination did not keep, no more."""

@@ -384,6 +384,18 @@ def test_requests_in_a_row_without_waiting(node: Running) -> None:
     assert [(number, 0) for number in range(1, 11)] == [(m.number(RESPONDED_TO), m.status) for m in answers]
 
 
+def test_message_ids_may_repeat(node: Running) -> None:
+    """Some devices give every request the same Message ID: it is free again when the one before is answered."""
+    with node.connect(*STORAGE) as peer:
+        for number in (1, 2, 3):
+            peer.message_id = 6
+            peer.start_store(3, CT, images.uid_of(number))
+            peer.send_data_set(3, images.image(number))
+        answers = [peer.read_message() for _ in range(3)]
+
+    assert [(7, 0)] * 3 == [(answer.number(RESPONDED_TO), answer.status) for answer in answers]
+
+
 def test_who_sent_it_is_recorded(node: Running) -> None:
     """The index knows by which titles an instance came, and when."""
     with node.connect(*STORAGE) as peer:
