@@ -85,7 +85,7 @@ def read_head(source: BinaryIO) -> Head:
     Where the source stands afterwards is not promised.
     """
     try:
-        values, offset = _read_meta(source)
+        values, offset = _read_meta(source, last=_PRIVATE)
     except BadDataset as error:
         raise ObjectDamaged(f"no readable head: {error}") from error
     if _ascii(values, _CREATOR) != PRIVATE_INFORMATION_CREATOR_UID:
@@ -111,7 +111,7 @@ def read_foreign_head(source: BinaryIO) -> FileHead:
     Any preamble will do, or none; the group length is not relied on. Raises BadDataset where there is no file meta
     information, or none that says the transfer syntax. Where the source stands afterwards is not promised.
     """
-    values, offset = _read_meta(source)
+    values, offset = _read_meta(source, last=None)
     sop_class, sop_instance, transfer_syntax = (Uid(_ascii(values, number)) for number in _UIDS)
     if not transfer_syntax:
         raise BadDataset("file meta lacks (0002,0010) Transfer Syntax UID")
@@ -145,8 +145,12 @@ def _private_information(received_at: datetime, digest: str) -> bytes:
     return f"received={time}Z sha256={digest}".encode("ascii")
 
 
-def _read_meta(source: BinaryIO) -> tuple[dict[int, bytes], int]:
-    """The values of group 0002 by element number, and where the data set begins. Raises BadDataset."""
+def _read_meta(source: BinaryIO, *, last: int | None) -> tuple[dict[int, bytes], int]:
+    """The values of group 0002 by element number, and where the data set begins. Raises BadDataset.
+
+    There are data sets that begin with a group 0002 of their own: the head ends with its ``last`` element where that is
+    known, else before one that it has already.
+    """
     meta = _Meta(source)
     if meta.peek(4) == _PREFIX:
         meta.skip(4)
@@ -155,9 +159,12 @@ def _read_meta(source: BinaryIO) -> tuple[dict[int, bytes], int]:
     else:
         raise BadDataset("no Part 10 file: no DICM at its start or after 128 bytes")
     values: dict[int, bytes] = {}
-    while meta.is_at_element():
+    while last not in values and meta.is_at_element():
+        begin = meta.offset
         number, value = meta.read_element()
-        values.setdefault(number, value)
+        if number in values:
+            return values, begin
+        values[number] = value
     if not values:
         raise BadDataset("no file meta information in explicit VR after DICM")
     return values, meta.offset

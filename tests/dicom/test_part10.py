@@ -72,6 +72,20 @@ def test_own_head_round_trip(arrival: Arrival) -> None:
     assert (arrival, DIGEST, HeadTemplate(arrival).size) == (head.arrival, head.digest, head.offset)
 
 
+@pytest.mark.parametrize("number", [0x0000, 0x0001, 0x0010, 0x0102, 0x0103])
+def test_data_set_that_begins_with_a_group_0002(number: int) -> None:
+    """Devices send such data sets: neither our head nor that of others goes on into them."""
+    own = encode((Leaf(0x00020000 | number, "UI", b"1.2.3\0"),), EXPLICIT_VR_LITTLE_ENDIAN)
+    head = read_head(io.BytesIO(HeadTemplate(ARRIVAL).filled(DIGEST) + own + DATA_SET))
+    others = read_foreign_head(io.BytesIO(HeadTemplate(ARRIVAL).filled(DIGEST) + own + DATA_SET))
+
+    assert (ARRIVAL, DIGEST, HeadTemplate(ARRIVAL).size) == (head.arrival, head.digest, head.offset)
+    assert number == 0x0103 or (HeadTemplate(ARRIVAL).size, ARRIVAL.transfer_syntax_uid) == (
+        others.offset,
+        others.transfer_syntax_uid,
+    )
+
+
 def test_size_does_not_depend_on_the_digest() -> None:
     """A head can be written before the digest is known and replaced in place afterwards."""
     other = replace(ARRIVAL, received_at=datetime(1999, 1, 1, tzinfo=timezone(timedelta(hours=2))))
@@ -191,7 +205,8 @@ def test_no_foreign_head(data: bytes, complaint: str) -> None:
 
 def test_endless_meta_is_not_read() -> None:
     """No more than a little over 1 MiB is read in search of the data set."""
-    meta = encode((Leaf(0x00020102, "OB", bytes(60_000)),), EXPLICIT_VR_LITTLE_ENDIAN) * 60
+    endless = tuple(Leaf(0x00020102 + number, "OB", bytes(60_000)) for number in range(60))
+    meta = encode(endless, EXPLICIT_VR_LITTLE_ENDIAN)
     source = Trickle(bytes(128) + b"DICM" + meta, 4096)
 
     with pytest.raises(BadDataset, match="longer than 1 MiB"):
