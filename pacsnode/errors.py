@@ -103,3 +103,7 @@ class IndexFailure(PacsNodeError):
 
 class PeerFailure(PacsNodeError):
     """The remote node refused, vanished or ran into a deadline."""
+
+
+class PeerSilent(PeerFailure):
+    """The remote node is there, as far as we know, but says nothing in the time it has."""

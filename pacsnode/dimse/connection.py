@@ -10,7 +10,7 @@ import ssl
 import struct
 import time
 
-from pacsnode.errors import PeerFailure
+from pacsnode.errors import PeerFailure, PeerSilent
 from pacsnode.wire.message import Parts
 
 _MAX_PARTS = 512  # per sendmsg; the kernel's limit (IOV_MAX) is 1,024
@@ -39,7 +39,7 @@ class Connection:
     def receive_into(self, space: memoryview, deadline: float) -> int:
         """Block for bytes until the deadline (``time.monotonic`` seconds): how many came, 0 when the peer closed.
 
-        Raises PeerFailure at the deadline or when the connection breaks.
+        Raises PeerSilent at the deadline, PeerFailure when the connection breaks.
         """
         try:
             while True:
@@ -133,7 +133,7 @@ class Connection:
         remaining = deadline - time.monotonic()
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if remaining <= 0 or not self._poll.poll(math.ceil(remaining * 1000)):
-            raise PeerFailure("nothing received within the deadline")
+            raise PeerSilent("nothing received within the deadline")
 
     def _send_some(self, parts: Parts) -> None:
         total = sum(map(len, parts))
@@ -165,12 +165,12 @@ class SecureConnection(Connection):
         """See Connection.receive_into. Python keeps the time: one record may take several reads of the socket."""
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise PeerFailure("nothing received within the deadline")
+            raise PeerSilent("nothing received within the deadline")
         try:
             self._secured.settimeout(remaining)
             return self._secured.recv_into(space)
         except TimeoutError as error:
-            raise PeerFailure("nothing received within the deadline") from error
+            raise PeerSilent("nothing received within the deadline") from error
         except OSError as error:
             raise _broken("receiving", error) from error
 

@@ -31,7 +31,7 @@ from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.negotiation import Rejection, Request
 from pacsnode.dimse.waiting import WaitingRoom
-from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation
+from pacsnode.errors import PacsNodeError, PeerFailure, PeerSilent, ProtocolViolation
 from pacsnode.model import Uid
 from pacsnode.wire import pdu
 from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
@@ -297,6 +297,8 @@ def _run(association: Association, entity: Entity) -> None:
         ended = _RELEASED
     except PeerFailure as error:
         ended = str(error)
+        if isinstance(error, PeerSilent):
+            association.cut()
     except ProtocolViolation as error:
         ended = f"aborted: {error}"
         association.abort(error.reason)

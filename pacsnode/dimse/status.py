@@ -24,6 +24,7 @@ from pacsnode.errors import (
     ObjectUnreadable,
     PacsNodeError,
     PeerFailure,
+    PeerSilent,
     ProtocolViolation,
     RejectedByUs,
     SopClassNotSupported,
@@ -56,6 +57,7 @@ _NOT_EXPECTED: dict[type[PacsNodeError], int] = {
     CannotListen: 0xA7FC,
     ProtocolViolation: 0x0110,
     PeerFailure: 0x0110,
+    PeerSilent: 0x0110,
 }
 
 STORE: Table = {
@@ -113,6 +115,7 @@ RETRIEVE: Table = {
     ObjectDamaged: 0xA702,
     ObjectUnreadable: 0xA702,
     PeerFailure: 0xA702,
+    PeerSilent: 0xA702,
     UnknownDestination: 0xA801,
 }
 """C-MOVE and C-GET."""

@@ -214,24 +214,27 @@ STALLED = {
 
 @pytest.mark.parametrize("sent", STALLED.values(), ids=STALLED.keys())
 def test_a_stalled_peer_is_left(nodes: Nodes, sent: bytes) -> None:
-    """What has begun to arrive has to go on: its deadline is not that of idle associations."""
+    """What has begun to arrive has to go on, else it is aborted: its deadline is not that of idle associations."""
     node = nodes.start(limits=limits(pdu_deadline=0.2, minimum_rate=1_000_000))
     with node.connect(*OFFERS) as peer:
         peer.send(sent)
-        peer.read_end()
+        answer = abort_of(peer)
 
+    assert (0, 0) == answer
     assert eventually(lambda: node.admission.associations == 0)
     assert [] == node.keys()
 
 
 def test_an_idle_association_ends_at_its_deadline(nodes: Nodes) -> None:
-    """Without any message an association ends after the idle time, and not before."""
+    """Without any message an association is aborted after the idle time, and not before."""
     node = nodes.start(limits=limits(idle=0.3, pdu_deadline=0.1))
     with node.connect() as peer:
         for _ in range(3):
             threading.Event().wait(0.15)
             assert 0 == peer.echo()
-        peer.read_end()
+        answer = abort_of(peer)
+
+    assert (0, 0) == answer
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

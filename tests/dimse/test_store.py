@@ -154,7 +154,6 @@ REFUSED: dict[str, tuple[str, bytes, int, int | None]] = {
     "a sequence without its delimiter": (UID, images.image() + _sequences(2)[:-8], 0xC000, None),
     "a sequence longer than what it is in": (UID, images.image() + _OVERLONG, 0xC000, None),
     "fragments without an end": (UID, images.image() + _FRAGMENTS, 0xC000, None),
-    "a command's group": (UID, b"\0\0\x02\0UI\x02\x001\0" + images.image() + b"\1", 0xC000, None),
     "implicit VR under explicit VR": (UID, images.image(syntax=IMPLICIT), 0xC000, None),
     "no DICOM": (UID, b"rubbish " * 40, 0xC000, None),
     "empty": (UID, b"", 0xC000, None),
