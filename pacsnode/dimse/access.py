@@ -25,7 +25,7 @@ class Access:
             return negotiation.BAD_PROTOCOL_VERSION
         if request.application_context != negotiation.APPLICATION_CONTEXT:
             return negotiation.BAD_APPLICATION_CONTEXT
-        if not _is_title(request.called_ae) or not (self._any_called_ae or request.called_ae in self._titles):
+        if not self._answers_to(request.called_ae):
             return negotiation.CALLED_AE_UNKNOWN
         if not _is_title(request.calling_ae) or not (accepts_unknown or request.calling_ae in self._peers):
             return negotiation.CALLING_AE_UNKNOWN
@@ -43,6 +43,11 @@ class Access:
         if peer is None:
             raise UnknownDestination("move destination is not among the configured peers")
         return peer
+
+    def _answers_to(self, called_ae: str) -> bool:
+        if self._any_called_ae:
+            return not called_ae or _is_title(called_ae)  # some devices leave it blank
+        return called_ae in self._titles
 
 
 def _is_title(text: str) -> bool:

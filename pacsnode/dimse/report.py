@@ -56,7 +56,7 @@ class ReportCaller:
         """See Caller.report."""
         try:
             with peers.associate(
-                peer, _PAIRS, calling_ae=called_ae, limits=self._limits, roles=_WE_ARE_SCP
+                peer, _PAIRS, calling_ae=called_ae or self._retrieve_ae_title, limits=self._limits, roles=_WE_ARE_SCP
             ) as association:
                 self._enter(association)
                 for number, commitment in enumerate(commitments):
