@@ -16,7 +16,7 @@ from pacsnode.dimse.breaker import CircuitBreaker
 from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.delivery import Delivery
 from pacsnode.dimse.retrieve import RetrieveOperation
-from pacsnode.dimse.send import MoveOriginator, Pair, Sender, pair_of
+from pacsnode.dimse.send import MoveOriginator, Pair, Sender, pair_of, with_default_syntax
 from pacsnode.model import Peer
 from pacsnode.wire.command import Element
 
@@ -65,7 +65,8 @@ class MoveService:
             return Sender(outgoing, contexts, store, priority=operation.priority, originator=originator)
 
         delivery = Delivery(operation, destination=destination.ae_title, make_sender=make_sender)
-        associate = partial(peers.associate, destination, kinds, calling_ae=self._ae_title, limits=self._limits)
+        pairs = with_default_syntax(kinds)[: peers.MAX_CONTEXTS]
+        associate = partial(peers.associate, destination, pairs, calling_ae=self._ae_title, limits=self._limits)
         further = [lambda connected: associate(connected=connected)] * (destination.associations - 1)
         with closing(operation.instances()) as instances:
             wanted = (instance for instance in instances if pair_of(instance) not in others)

@@ -1,24 +1,29 @@
-"""C-STORE as SCU: stored bytes go from the file to the socket, undecoded (PS3.7 9.1.1)."""
+"""C-STORE as SCU: stored bytes go from the file to the socket, undecoded (PS3.7 9.1.1).
+
+Only to a peer that does not take the stored syntax, native data sets go in the default one (PS3.5 10.1).
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from pacsnode import log
+from pacsnode.dicom import recode, syntax
 from pacsnode.dimse import status
 from pacsnode.dimse.association import Association
 from pacsnode.dimse.contexts import PresentationContext
-from pacsnode.errors import ObjectDamaged, PeerFailure, StoreError
+from pacsnode.errors import BadDataset, ObjectDamaged, PeerFailure, StoreError
 from pacsnode.model import Instance, Uid
 from pacsnode.storage.store import Store
 from pacsnode.wire import message
 from pacsnode.wire.command import CommandField, Element, RequestTemplate
 
 _PIECE_BYTES = 1024 * 1024
+_MAX_INFLATED_BYTES = 4096 * 1024 * 1024
 _MAX_MESSAGE_ID = 0xFFFF
 
 Pair = tuple[Uid, Uid]
@@ -28,6 +33,13 @@ Pair = tuple[Uid, Uid]
 def pair_of(instance: Instance) -> Pair:
     """What the instance is sent as."""
     return instance.header.sop_class_uid, instance.stored.transfer_syntax_uid
+
+
+def with_default_syntax(pairs: Iterable[Pair]) -> list[Pair]:
+    """The pairs, then the default syntax of every class of which there is something that can be converted to it."""
+    kinds = list(pairs)
+    defaults = [(uid, syntax.IMPLICIT_VR_LITTLE_ENDIAN) for uid, stored in kinds if recode.is_convertible(stored)]
+    return list(dict.fromkeys([*kinds, *defaults]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,7 @@ class Load:
     channel: _Channel | None = None
     source: BinaryIO | None = None
     piece: memoryview | None = None
+    following: Iterator[bytes] | None = None  # the pieces behind the first one, where it is converted
     error: StoreError | None = None
 
     def drop(self) -> None:
@@ -90,13 +103,21 @@ class Sender:
 
     def load(self, instance: Instance) -> Load:
         """Open the object and read its beginning. Nothing is raised: what is wrong shows when it is sent."""
-        load = Load(instance, self._channels.get(pair_of(instance)))
+        sop_class_uid, stored_syntax = pair_of(instance)
+        load = Load(instance, self._channels.get((sop_class_uid, stored_syntax)))
+        is_converted = load.channel is None and recode.is_convertible(stored_syntax)
+        if is_converted:
+            load.channel = self._channels.get((sop_class_uid, syntax.IMPLICIT_VR_LITTLE_ENDIAN))
         if load.channel is None:
             return load
         self._buffers.reverse()
         try:
             load.source = self._open(instance)
-            load.piece = self._read(load.source, instance.stored.size)
+            if is_converted:
+                load.following = _converted(load.source, instance)
+                load.piece = memoryview(next(load.following))
+            else:
+                load.piece = self._read(load.source, instance.stored.size)
             if not load.piece:
                 raise ObjectDamaged(f"{instance.stored.key}: the object cannot be read")
         except StoreError as error:
@@ -117,7 +138,10 @@ class Sender:
             return status.of(status.RETRIEVE, load.error)
         self._message_id = self._message_id % _MAX_MESSAGE_ID + 1
         try:
-            self._send_parts(load, load.channel)
+            if load.following is None:
+                self._send_parts(load, load.channel)
+            else:
+                self._send_converted(load, load.channel, load.following)
         finally:
             load.drop()
         meanwhile()
@@ -135,9 +159,21 @@ class Sender:
             if left:
                 parts, piece = [], self._read(load.source, left)
                 if not piece:
-                    # The peer has half an instance; only the end of the association keeps it from taking it for one.
-                    key = load.instance.stored.key
-                    raise PeerFailure(f"{key}: the object could not be read on while it was sent")
+                    raise _broken_off(load)
+
+    def _send_converted(self, load: Load, channel: _Channel, following: Iterator[bytes]) -> None:
+        association, piece = self._association, load.piece
+        command = channel.command.encode(self._message_id, load.instance.header.sop_instance_uid)
+        parts = message.command_parts(channel.context_id, command, association.largest_value)
+        while piece is not None:
+            try:
+                behind = next(following, None)
+            except StoreError as error:
+                raise _broken_off(load) from error
+            ends = behind is None
+            parts += message.data_set_parts(channel.context_id, piece, association.largest_value, ends=ends)
+            association.send_parts(parts)
+            parts, piece = [], None if behind is None else memoryview(behind)
 
     def _open(self, instance: Instance) -> BinaryIO:
         """The object at the beginning of its data set. Raises ObjectNotFound, ObjectDamaged."""
@@ -162,6 +198,21 @@ class Sender:
             return space[: int(source.readinto(space))]  # type: ignore[attr-defined]
         except (OSError, StoreError):
             return space[:0]
+
+
+def _broken_off(load: Load) -> PeerFailure:
+    """The peer has half an instance; only the end of the association keeps it from taking it for one."""
+    return PeerFailure(f"{load.instance.stored.key}: the object could not be read on while it was sent")
+
+
+def _converted(source: BinaryIO, instance: Instance) -> Iterator[bytes]:
+    """The data set in the default syntax, from where the source stands. Raises StoreError."""
+    stored = instance.stored
+    chunks = iter(lambda: source.read(recode.PIECE_BYTES), b"")
+    try:
+        yield from recode.to_default_syntax(chunks, stored.transfer_syntax_uid, max_bytes=_MAX_INFLATED_BYTES)
+    except (OSError, BadDataset) as error:
+        raise ObjectDamaged(f"{stored.key}: the object cannot be converted: {type(error).__name__}") from error
 
 
 def _channel(context: PresentationContext, priority: int, originator: MoveOriginator | None) -> _Channel:

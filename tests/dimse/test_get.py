@@ -156,7 +156,7 @@ def test_matches_cannot_be_counted(nodes: Nodes, tmp_path: Path) -> None:
         (b"", GET),
         (role(CT, scu=1, scp=0), GET),
         (AS_SCP, (Offer(1, STUDY_GET), Offer(3, MR, (EXPLICIT,)))),
-        (AS_SCP, (Offer(1, STUDY_GET), Offer(3, CT, (IMPLICIT,)))),
+        (AS_SCP, (Offer(1, STUDY_GET), Offer(3, CT, (JPEG_BASELINE,)))),
         (AS_SCP, (Offer(1, STUDY_GET),)),
     ],
     ids=["no roles", "SCU only", "other class", "other syntax", "no storage"],
@@ -294,10 +294,17 @@ class FailingFile(io.FileIO):
         self._error = error
 
     def readinto(self, buffer: Any) -> int:
+        self._count()
+        return super().readinto(buffer) or 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._count()
+        return super().read(-1 if size is None else size) or b""
+
+    def _count(self) -> None:
         self._left -= 1
         if self._left < 0:
             raise self._error
-        return super().readinto(buffer) or 0
 
 
 class FailingStore(MemoryStore):
@@ -318,28 +325,34 @@ class FailingStore(MemoryStore):
 DISK_ERRORS = (OSError(errno.EIO, "Input/output error"), ObjectDamaged("an object cannot be read"))
 
 
+# To send the bytes as they are, or in the default syntax.
+SYNTAXES = pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT], ids=["as stored", "converted"])
+
+
+@SYNTAXES
 @pytest.mark.parametrize("error", DISK_ERRORS)
-def test_a_disk_that_fails(nodes: Nodes, error: Exception) -> None:
+def test_a_disk_that_fails(nodes: Nodes, error: Exception, syntax: str) -> None:
     """What cannot be read at all is a failed sub-operation."""
     store = FailingStore()
     store.error = error
     node = nodes.start(store=store)
     node.keep(1, 2)
-    with getter(node) as peer:
+    with getter(node, Offer(1, STUDY_GET), Offer(3, CT, (syntax,))) as peer:
         instances, responses = peer.get(1, STUDY_GET, WHOLE_STUDY)
 
     assert (0xB000, (None, 1, 1, 0)) == (responses[-1].status, responses[-1].counters)
     assert (uids([2]), uids([1])) == ([found.text(SOP_INSTANCE) for found in instances], failed_uids(responses[-1]))
 
 
+@SYNTAXES
 @pytest.mark.parametrize("error", DISK_ERRORS)
-def test_a_disk_that_fails_on_the_way(nodes: Nodes, error: Exception) -> None:
+def test_a_disk_that_fails_on_the_way(nodes: Nodes, error: Exception, syntax: str) -> None:
     """An instance that has begun and cannot be ended takes the association with it: nobody may take it for whole."""
     store = FailingStore()
-    store.good_reads, store.error = 1, error
+    store.good_reads, store.error = (1 if syntax == EXPLICIT else 5), error
     node = nodes.start(store=store)
     node.keep(1, pixels=bytes(3 << 20))
-    with getter(node) as peer:
+    with getter(node, Offer(1, STUDY_GET), Offer(3, CT, (syntax,))) as peer:
         peer.start_query(1, C_GET, STUDY_GET, WHOLE_STUDY)
         with pytest.raises((Closed, Aborted)):
             peer.read_message()

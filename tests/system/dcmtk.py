@@ -53,12 +53,15 @@ def keys(pairs: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def receiver(folder: Path, *, ae_title: str = "RECEIVER") -> Iterator[int]:
-    """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port."""
+def receiver(folder: Path, *, ae_title: str = "RECEIVER", takes: str = "+xa") -> Iterator[int]:
+    """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port.
+
+    ``takes``: its option for the transfer syntaxes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     process = subprocess.Popen(
-        [path("storescp"), "-aet", ae_title, "+xa", "+B", "-od", str(folder), str(port)],
+        [path("storescp"), "-aet", ae_title, takes, "+B", "-od", str(folder), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

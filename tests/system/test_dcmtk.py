@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import ImplicitVRLittleEndian
 
 from tests.system import dcmtk, material
 from tests.system.conftest import IMAGES, STUDIES, Ward
+from tests.system.live import LiveNode
 
 ROOT = "2.25.3151"
 
@@ -183,3 +186,20 @@ def test_a_peer_can_be_tested(ward: Ward) -> None:
     assert "1.2.840.10008.5.1.4.1.1.4" in answer["accepted"]
     ward.node.run("peer", "test", "DEAD", expect=1)
     ward.node.run("peer", "test", "NOBODY", expect=2)
+
+
+def test_move_in_the_default_syntax_alone(tmp_path: Path) -> None:
+    """A storescp that takes nothing but Implicit VR Little Endian gets every image, stored as Explicit, in it."""
+    samples = material.series(IMAGES, tmp_path / "samples")
+    with dcmtk.receiver(tmp_path / "received", takes="+xi") as port:
+        tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n'
+        with LiveNode(tmp_path / "node", tables) as node:
+            dcmtk.run("storescu", *dcmtk.address(node.port), *(str(sample.path) for sample in samples))
+            keys = dcmtk.keys(["QueryRetrieveLevel=STUDY", f"StudyInstanceUID={samples[0].study_uid}"])
+            dcmtk.run("movescu", "-S", "-aem", "RECEIVER", *dcmtk.address(node.port), *keys)
+    found = {data_set.SOPInstanceUID: data_set for data_set in map(dcmread, (tmp_path / "received").iterdir())}
+    sent = {sample.sop_instance_uid: dcmread(sample.path) for sample in samples}
+
+    assert {ImplicitVRLittleEndian} == {data_set.file_meta.TransferSyntaxUID for data_set in found.values()}
+    assert sent == found
+    assert IMAGES == len(found)
