@@ -50,6 +50,9 @@ def parse_request(data: bytes, transfer_syntax_uid: Uid) -> tuple[Uid, tuple[Ref
         raise BadDataset("action information cannot be read") from error
     if not references:
         raise BadDataset(f"{tag_name(_REFERENCED_SOP_SEQUENCE)} is missing or empty")
+    if len({one.sop_instance_uid for one in references}) < len(references):
+        # It would be committed and failed at once: J.3.2.1.1 wants each instance once.
+        raise BadDataset("an instance is referenced under two SOP classes")
     return transaction_uid, tuple(references)
 
 
