@@ -1,6 +1,7 @@
 """From the request to the report: decides, tells the peer, and tries again until it has heard (PS3.4 J.3).
 
-One background thread works in rounds; between them it sleeps until something is due. Whatever it must not forget is in
+One thread sees what is due and never waits for anybody: verdicts are reached in a thread of their own, and every peer
+that is called has one while that lasts, so that none keeps another from hearing. Whatever must not be forgotten is in
 the ledger, so that a restart goes on where the node ended.
 """
 
@@ -11,7 +12,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from pacsnode import log
@@ -24,6 +27,7 @@ from pacsnode.model import Clock, Commitment, CommitmentRequest, Peer, Transacti
 
 _LONGEST_SLEEP_SECONDS = 3600.0
 _PAUSE_SECONDS = 1.0
+_VERDICTS = ""  # whose turn it is where that is no peer's, by AE title
 
 
 class Line(Protocol):
@@ -37,7 +41,7 @@ class Line(Protocol):
 
 
 class Caller(Protocol):
-    """How we call a peer."""
+    """How we call peers, each from a thread of its own."""
 
     def report(
         self, peer: Peer, called_ae: str, commitments: Iterable[Commitment]
@@ -59,7 +63,13 @@ class _Open:
     line: Line | None = None
     is_decided: bool = False
     is_taken: bool = False  # the peer has the report
+    is_aside: bool = False  # another thread works on it
     posted_until: float | None = None  # how long its line may take to report
+
+    @property
+    def number(self) -> int:
+        """Ours, see Transaction."""
+        return self.transaction.number
 
     @property
     def route(self) -> tuple[str, str]:
@@ -67,8 +77,12 @@ class _Open:
         return self.transaction.calling_ae, self.transaction.called_ae
 
 
+def _in_a_thread(work: Callable[[], None], name: str) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
 class Commitments:
-    """All transactions that are open. ``request`` and ``count`` are for any thread."""
+    """All transactions that are open. ``request``, ``can_call`` and ``count`` are for any thread."""
 
     def __init__(
         self,
@@ -80,8 +94,10 @@ class Commitments:
         settings: Settings,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        aside: Callable[[Callable[[], None], str], None] = _in_a_thread,
     ) -> None:
-        """``peers``: those that we can call, by AE title. Raises IndexFailure."""
+        """``peers``: those that we can call, by AE title. ``aside``: how something that takes its time is run, under
+        a name. Raises IndexFailure."""
         self._ledger = ledger
         self._judge = judge
         self._caller = caller
@@ -89,9 +105,11 @@ class Commitments:
         self._settings = settings
         self._clock = clock
         self._monotonic = monotonic
+        self._run_aside = aside
         self._back_off = BackOff(settings.first_retry, monotonic)
         self._changed = threading.Condition()
         self._is_woken = self._is_stopping = False
+        self._busy: set[str] = set()  # verdicts, and the peers that are being called
         self._open = {one.number: _Open(one) for one in ledger.open_transactions()}
         self._thread = threading.Thread(target=self._run, name="commitments", daemon=True)
 
@@ -99,6 +117,10 @@ class Commitments:
     def count(self) -> int:
         """How many transactions are not reported yet."""
         return len(self._open)
+
+    def can_call(self, ae_title: str) -> bool:
+        """Do we know where this peer listens?"""
+        return ae_title in self._peers
 
     def request(self, request: CommitmentRequest, line: Line | None) -> None:
         """Take a request over; durable when it returns. It is reported on the line while that is there.
@@ -116,70 +138,147 @@ class Commitments:
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """End the thread; what is open stays in the ledger. Waits for so long at most."""
+        """End all threads; what is open stays in the ledger. Waits for so long at most."""
         with self._changed:
             self._is_stopping = True
             self._wake()
         self._caller.cut()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy, timeout=seconds)
         self._thread.join(seconds)
 
     def work(self) -> float:
-        """Do all that is due: the seconds until there may be more to do."""
+        """Begin all that is due, end what was heard: the seconds until there may be more to do."""
         with self._changed:
-            everything = list(self._open.values())
-        to_call: dict[tuple[str, str], list[_Open]] = {}
-        for one in everything:
+            self._is_woken = False
+            idle = [one for one in self._open.values() if not one.is_aside]
+        due: dict[str, list[_Open]] = {}
+        for one in idle:
             if self._is_stopping:
                 return 0.0
-            try:
-                if self._back_off.is_due(one.transaction.number) and self._advance(one):
-                    to_call.setdefault(one.route, []).append(one)
-            except (IndexFailure, StoreError) as error:
-                self._postpone(one, error)
-            except Exception:
-                self._back_off.failed(one.transaction.number)  # a fault of ours must not keep the others back
-                raise
-        for route, group in to_call.items():
-            if not self._is_stopping:
-                self._call(*route, group)
+            if self._back_off.is_due(one.number):
+                with self._charging(one):
+                    turn = self._advance(one)
+                    if turn is not None:
+                        due.setdefault(turn, []).append(one)
+        for turn, group in due.items():
+            self._begin(turn, group)
         with self._changed:
             now = self._monotonic()
             seconds = [self._due_at(one, now) - now for one in self._open.values()]
-        return max(0.0, min(seconds, default=_LONGEST_SLEEP_SECONDS))
+            return 0.0 if self._is_woken else max(0.0, min(seconds, default=_LONGEST_SLEEP_SECONDS))
 
     def _run(self) -> None:
         """The outermost loop of the thread: whatever happens, the node and its other transactions go on."""
         while not self._is_stopping:
             try:
                 seconds = self.work()
-            except Interrupted:
-                return
             except Exception:  # noqa: BLE001 - an outermost loop; logged with its place
                 log.crash("commitment_crashed")
                 seconds = _PAUSE_SECONDS
             with self._changed:
                 if not self._is_woken:
                     self._changed.wait(min(seconds, _LONGEST_SLEEP_SECONDS))
-                self._is_woken = False
 
     def _wake(self) -> None:
         self._is_woken = True
         self._changed.notify_all()
 
-    def _advance(self, one: _Open) -> bool:
-        """Bring a transaction one step on: is it time to call its peer?"""
-        if one.is_taken:
-            self._end(one)
-            return False
-        if self._seconds_left(one) <= 0:
-            self._give_up(one, "no report got through in time")
-            return False
-        if one.line is None and not self._can_call(one):
-            self._give_up(one, "the association is over, and the AE title is no configured peer's")
-            return False
+    @contextmanager
+    def _charging(self, one: _Open) -> Iterator[None]:
+        """What fails in the block is tried again later, and keeps no other transaction back."""
+        try:
+            yield
+        except (IndexFailure, StoreError) as error:
+            self._charge(one, error)
+        except Exception:
+            self._back_off.failed(one.number)
+            raise
+
+    def _charge(self, one: _Open, error: PeerFailure | IndexFailure | StoreError) -> None:
+        delay = self._back_off.failed(one.number)
+        self._log_delay(one.route[0], 1, delay, error)
+
+    def _log_delay(self, peer: str, transactions: int, seconds: float, error: Exception) -> None:
+        if not self._is_stopping:
+            log.event("commitment_delayed", level=logging.WARNING, peer=peer, transactions=transactions,
+                      retry_s=round(seconds), reason=error)  # fmt: skip
+
+    def _advance(self, one: _Open) -> str | None:
+        """Bring a transaction one step on, which takes no time: whose turn it is then, if anybody's."""
+        with self._changed:  # a peer that asks again has done so before this, or it is a new transaction
+            if self._is_over(one):
+                return None
         if not one.is_decided:
-            self._decide(one)
-        return not self._is_with_line(one) and self._can_call(one) and self._back_off.is_due(one.route[0])
+            return _VERDICTS
+        if self._is_with_line(one) or not self.can_call(one.route[0]) or not self._back_off.is_due(one.route[0]):
+            return None
+        return one.route[0]
+
+    def _is_over(self, one: _Open) -> bool:
+        """Has the peer heard, or cannot it hear any more? Then the transaction is forgotten."""
+        if one.is_taken:
+            self._forget(one)
+            log.event("commitment_reported", transaction=one.transaction.transaction_uid, peer=one.route[0])
+            return True
+        if self._seconds_left(one) <= 0:
+            reason = "no report got through in time"
+        elif one.line is None and not self.can_call(one.route[0]):
+            reason = "not taken on the association of the request, and the AE title is no configured peer's"
+        else:
+            return False
+        self._forget(one)
+        log.event("commitment_given_up", level=logging.WARNING, transaction=one.transaction.transaction_uid,
+                  peer=one.route[0], reason=reason)  # fmt: skip
+        return True
+
+    def _forget(self, one: _Open) -> None:
+        self._ledger.remove(one.transaction)
+        del self._open[one.number]
+        self._back_off.forget(one.number)
+
+    def _begin(self, turn: str, group: list[_Open]) -> None:
+        """Have another thread go on with these, if none does so already for others of this turn."""
+        with self._changed:
+            if turn in self._busy or self._is_stopping:
+                return
+            self._busy.add(turn)
+            for one in group:
+                one.is_aside = True
+        try:
+            self._run_aside(partial(self._aside, turn, group), f"commitments {turn or 'verdicts'}")
+        except BaseException:
+            self._is_back(turn, group)
+            raise
+
+    def _aside(self, turn: str, group: list[_Open]) -> None:
+        """The outermost loop of another thread."""
+        try:
+            if turn == _VERDICTS:
+                self._decide_all(group)
+            else:
+                self._call(turn, group)
+        except Interrupted:
+            pass
+        except Exception:  # noqa: BLE001 - an outermost loop; logged with its place
+            log.crash("commitment_crashed")
+        finally:
+            self._is_back(turn, group)
+
+    def _is_back(self, turn: str, group: list[_Open]) -> None:
+        with self._changed:
+            self._busy.discard(turn)
+            for one in group:
+                one.is_aside = False
+            self._wake()
+
+    def _decide_all(self, group: list[_Open]) -> None:
+        for one in group:
+            with self._charging(one):
+                self._decide(one)
+            with self._changed:
+                one.is_aside = False  # it may be reported while we go on
+                self._wake()
 
     def _decide(self, one: _Open) -> None:
         commitment = self._ledger.read(one.transaction)
@@ -199,7 +298,7 @@ class Commitments:
         if until is None:
             commitment = self._ledger.read(one.transaction)
             # A peer that we cannot call hears of it here or nowhere.
-            patience = self._settings.same_association_wait if self._can_call(one) else math.inf
+            patience = self._settings.same_association_wait if self.can_call(one.route[0]) else math.inf
             with self._changed:
                 if one.line is line:
                     one.posted_until = self._monotonic() + patience
@@ -207,59 +306,55 @@ class Commitments:
                 return True
         elif self._monotonic() < until:
             return True
+        self._leave(one, line)
+        return one.line is not None  # the peer may have asked again meanwhile
+
+    def _answered(self, one: _Open, line: Line, was_taken: bool | None) -> None:
+        if not was_taken:
+            self._leave(one, line)
+            return
+        with self._changed:
+            if one.line is line:  # else the peer has asked again, or we call it: one more report does no harm
+                one.is_taken = True
+            self._wake()
+
+    def _leave(self, one: _Open, line: Line) -> None:
+        """The association of the request does not report it."""
         with self._changed:
             if one.line is line:
                 one.line = one.posted_until = None
             self._wake()
-        return one.line is not None  # the peer may have asked again meanwhile
 
-    def _answered(self, one: _Open, line: Line, was_taken: bool | None) -> None:
-        with self._changed:
-            if was_taken:
-                one.is_taken = True
-            elif one.line is line:
-                one.line = one.posted_until = None
-            self._wake()
+    def _call(self, calling_ae: str, group: list[_Open]) -> None:
+        """Report everything that is due to a peer, over an association for each title that it called."""
+        left = len(group)
+        for called_ae in dict.fromkeys(one.route[1] for one in group):
+            part = [one for one in group if one.route[1] == called_ae]
+            begun: list[_Open] = []  # the last one is under way
+            try:
+                self._report(calling_ae, called_ae, part, begun)
+            except (PeerFailure, IndexFailure) as error:
+                if not begun:
+                    self._log_delay(calling_ae, left, self._back_off.failed(calling_ae), error)
+                    return
+                self._charge(begun[-1], error)  # the peer is there; those behind need not wait for this one
+            left -= len(part)
+        self._back_off.forget(calling_ae)
 
-    def _call(self, calling_ae: str, called_ae: str, group: list[_Open]) -> None:
-        """Report everything that is due to a peer over one association."""
-        waiting = {one.transaction.number: one for one in group}
-        try:
-            readable = (self._ledger.read(one.transaction) for one in group)
-            for commitment, was_taken in self._caller.report(self._peers[calling_ae], called_ae, readable):
-                one = waiting.pop(commitment.transaction.number)
-                if was_taken:
-                    one.is_taken = True
-                    self._end(one)
-                else:
-                    self._postpone(one, PeerFailure("the peer answered the report with a failure"))
-            self._back_off.forget(calling_ae)
-        except PeerFailure as error:
-            _log_delay(calling_ae, len(waiting), self._back_off.failed(calling_ae), error)
-        except IndexFailure as error:
-            for one in waiting.values():
-                self._postpone(one, error)
+    def _report(self, calling_ae: str, called_ae: str, part: list[_Open], begun: list[_Open]) -> None:
+        def readable() -> Iterator[Commitment]:
+            for one in part:
+                begun.append(one)
+                yield self._ledger.read(one.transaction)
 
-    def _postpone(self, one: _Open, error: PeerFailure | IndexFailure | StoreError) -> None:
-        _log_delay(one.route[0], 1, self._back_off.failed(one.transaction.number), error)
-
-    def _end(self, one: _Open) -> None:
-        self._forget(one)
-        log.event("commitment_reported", transaction=one.transaction.transaction_uid, peer=one.route[0])
-
-    def _give_up(self, one: _Open, reason: str) -> None:
-        self._forget(one)
-        log.event("commitment_given_up", level=logging.WARNING, transaction=one.transaction.transaction_uid,
-                  peer=one.route[0], reason=reason)  # fmt: skip
-
-    def _forget(self, one: _Open) -> None:
-        with self._changed:  # when the peer asks again, that is either before this, or a new transaction
-            self._ledger.remove(one.transaction)
-            del self._open[one.transaction.number]
-        self._back_off.forget(one.transaction.number)
-
-    def _can_call(self, one: _Open) -> bool:
-        return one.route[0] in self._peers
+        for _, was_taken in self._caller.report(self._peers[calling_ae], called_ae, readable()):
+            one = begun[-1]
+            if not was_taken:
+                self._charge(one, PeerFailure("the peer answered the report with a failure"))
+                continue
+            with self._changed:
+                one.is_taken = one.line is None  # else the peer has asked again meanwhile
+                self._wake()
 
     def _seconds_left(self, one: _Open) -> float:
         """Until the transaction is given up, by the wall clock: a restart does not change it."""
@@ -267,14 +362,13 @@ class Commitments:
 
     def _due_at(self, one: _Open, now: float) -> float:
         """When the transaction is to be looked at again, if nothing happens before."""
-        retry_at = self._back_off.retry_at(one.transaction.number)
+        peer = one.route[0]
+        turn = peer if one.is_decided else _VERDICTS
+        retry_at = self._back_off.retry_at(one.number)
         if one.is_taken:
             return retry_at
+        if one.is_aside or (turn in self._busy and (one.line is None or not one.is_decided)):
+            return math.inf  # whoever is at work will wake us
         if one.line is not None:
             return max(retry_at, one.posted_until or 0.0)
-        return max(retry_at, min(self._back_off.retry_at(one.route[0]), now + self._seconds_left(one)))
-
-
-def _log_delay(peer: str, transactions: int, seconds: float, error: Exception) -> None:
-    log.event("commitment_delayed", level=logging.WARNING, peer=peer, transactions=transactions,
-              retry_s=round(seconds), reason=error)  # fmt: skip
+        return max(retry_at, min(self._back_off.retry_at(peer), now + self._seconds_left(one)))

@@ -58,12 +58,14 @@ class Ledger:
             raise
 
     def enter(self, request: CommitmentRequest) -> Transaction:
-        """Keep a request. The same one again, not reported yet, is the transaction that is there.
+        """Keep a request. The same one again, not reported yet, is the transaction that is there, in whatever order
+        it names its references.
 
         Other references under the Transaction UID of an open one of the same peer are a transaction of their own, all
         of whose references have failed. Raises IndexFailure also where the ledger is full.
         """
-        referenced = json.dumps([[one.sop_class_uid, one.sop_instance_uid] for one in request.references])
+        references = sorted([one.sop_class_uid, one.sop_instance_uid] for one in request.references)
+        referenced = json.dumps(references)
         with self._transaction() as connection:
             open_ones = connection.execute(
                 f'SELECT {_COLUMNS}, referenced FROM "transaction"'  # noqa: S608 - our own names

@@ -116,7 +116,7 @@ class Limits(Table):
     command_set: Buffer = 64 * KIB
     """Length of a command set."""
     identifier: Buffer = MIB
-    """Length of the identifier of a query or retrieve."""
+    """Length of the identifier of a query or retrieve, and of a request for storage commitment."""
     dataset: Annotated[Size, Field(ge=1)] = 4 * GIB
     """Length of a data set to be stored."""
     results: Annotated[int, Field(ge=0)] = 0

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import re
-import struct
 from collections.abc import Iterable
-
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 
 from pacsnode.dicom.coding import ITEM, coding_of, tag_name
 from pacsnode.dicom.encode import (
@@ -20,6 +15,7 @@ from pacsnode.dicom.encode import (
     ElementWriter,
     writer_of,
 )
+from pacsnode.dicom.sequence_items import ItemReader, Places
 from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.errors import BadDataset
 from pacsnode.model import Commitment, FailureReason, Reference, Uid
@@ -29,7 +25,6 @@ _REFERENCED_SOP_SEQUENCE = 0x00081199
 _MAX_DEPTH = 8  # the references lie one deep; what else is sent is not looked at
 # Leading zeros are sent by some devices, and stored as they are: a reference names what was stored.
 _UID = re.compile(r"[0-9.]{1,64}")
-_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, NotImplementedError, EOFError, OSError, struct.error)
 
 
 def parse_request(data: bytes, transfer_syntax_uid: Uid) -> tuple[Uid, tuple[Reference, ...]]:
@@ -38,18 +33,19 @@ def parse_request(data: bytes, transfer_syntax_uid: Uid) -> tuple[Uid, tuple[Ref
     Raises BadDataset, whose text has at most 64 ASCII characters, where it cannot be read or something is missing.
     """
     _check_structure(data, transfer_syntax_uid)
-    coding = coding_of(transfer_syntax_uid)
-    try:
-        found = read_dataset(io.BytesIO(data), coding.is_implicit, coding.is_little_endian)
-        transaction_uid = _uid(found, TRANSACTION_UID)
-        sequence = found[_REFERENCED_SOP_SEQUENCE].value if _REFERENCED_SOP_SEQUENCE in found else ()
-        references = dict.fromkeys(
-            Reference(_uid(one, REFERENCED_SOP_CLASS_UID), _uid(one, REFERENCED_SOP_INSTANCE_UID)) for one in sequence
-        )
-    except _UNREADABLE as error:
-        raise BadDataset("action information cannot be read") from error
+    reader = ItemReader(data, coding_of(transfer_syntax_uid), max_depth=_MAX_DEPTH)
+    found = reader.elements()
+    transaction_uid = _uid(reader, found, TRANSACTION_UID)
+    items = reader.items(found[_REFERENCED_SOP_SEQUENCE]) if _REFERENCED_SOP_SEQUENCE in found else ()
+    references = dict.fromkeys(
+        Reference(_uid(reader, one, REFERENCED_SOP_CLASS_UID), _uid(reader, one, REFERENCED_SOP_INSTANCE_UID))
+        for one in items
+    )
     if not references:
         raise BadDataset(f"{tag_name(_REFERENCED_SOP_SEQUENCE)} is missing or empty")
+    if len({one.sop_instance_uid for one in references}) < len(references):
+        # It would be committed and failed at once: J.3.2.1.1 wants each instance once.
+        raise BadDataset("an instance is referenced under two SOP classes")
     return transaction_uid, tuple(references)
 
 
@@ -75,7 +71,7 @@ def encode_report(commitment: Commitment, transfer_syntax_uid: Uid, *, retrieve_
 
 
 def _check_structure(data: bytes, transfer_syntax_uid: Uid) -> None:
-    """pydicom takes what is cut off for complete, and recurses as deep as it is told."""
+    """As for every data set that comes in: a cut is found, and so is what lies too deep."""
     walker = DataSetWalker(transfer_syntax_uid, frozenset(), max_depth=_MAX_DEPTH)
     try:
         walker.feed(data)
@@ -84,11 +80,10 @@ def _check_structure(data: bytes, transfer_syntax_uid: Uid) -> None:
         raise BadDataset("action information cannot be read to its end") from error
 
 
-def _uid(found: Dataset, tag: int) -> Uid:
-    """The raw value: pydicom's own would warn of what is no UID. Raises BadDataset where there is none."""
-    element = found.get_item(tag) if tag in found else None
-    raw = element.value if element is not None else b""
-    text = raw.decode("ascii", "replace").strip("\0 ") if isinstance(raw, bytes) else ""
+def _uid(reader: ItemReader, found: Places, tag: int) -> Uid:
+    """Raises BadDataset where there is none."""
+    raw = reader.value(found[tag]) if tag in found else b""
+    text = raw.decode("ascii", "replace").strip("\0 ")
     if not _UID.fullmatch(text):
         raise BadDataset(f"{tag_name(tag)} is missing or no UID")
     return Uid(text)

@@ -42,11 +42,7 @@ class CommitmentService:
             Element.ACTION_TYPE_ID: command.number(Element.ACTION_TYPE_ID, 0),
         }
         try:
-            code, reason = _refusal(request)
-            if code == status.SUCCESS:
-                self._take(association, request)
-            else:
-                request.drain()
+            code, reason = _refusal(request) or self._take(association, request)
         except (PeerFailure, ProtocolViolation):
             raise
         except PacsNodeError as error:
@@ -55,12 +51,19 @@ class CommitmentService:
         if code != status.SUCCESS:
             log.event("commitment_refused", level=logging.WARNING, peer=association.titles.calling_ae,
                       status=f"{code:04X}", reason=reason)  # fmt: skip
+        request.drain()
         association.respond(request, code, extra)
 
-    def _take(self, association: Association, request: Message) -> None:
-        data = request.data_set(association.limits.identifier)
+    def _take(self, association: Association, request: Message) -> tuple[int, str]:
+        """Take a request over, or tell why not. Raises PacsNodeError."""
         titles = association.titles
         self._access.check(titles.calling_ae, "commit")
+        data = _whole(request, association.limits.identifier)
+        if data is None:
+            return status.RESOURCE_LIMITATION, "more references than identifier in table [limits] has room for"
+        line = self._line(association, request)
+        if line is None and not self._commitments.can_call(titles.calling_ae):
+            return status.RESOURCE_LIMITATION, "no descriptor is left to report by, and there is nobody to call"
         transaction_uid, references = data_sets.parse_request(data, request.context.transfer_syntax)
         wanted = CommitmentRequest(
             transaction_uid=transaction_uid,
@@ -69,7 +72,8 @@ class CommitmentService:
             called_ae=titles.called_ae,
             requested_at=self._clock(),
         )
-        self._commitments.request(wanted, self._line(association, request))
+        self._commitments.request(wanted, line)
+        return status.SUCCESS, ""
 
     def _line(self, association: Association, request: Message) -> Line | None:
         try:
@@ -99,8 +103,19 @@ class AssociationLine:
         return self._outbox.post(Posted(self._context.context_id, report_command(commitment), data_set, translate))
 
 
-def _refusal(request: Message) -> tuple[int, str]:
-    """What is wrong with the command, as a status and for the log; Success where it is right."""
+def _whole(request: Message, limit_bytes: int) -> bytes | None:
+    """The data set, read to its end; None where it is longer."""
+    collected = bytearray()
+    total = 0
+    for piece in request.fragments():
+        total += len(piece)
+        if total <= limit_bytes:
+            collected += piece
+    return bytes(collected) if total <= limit_bytes else None
+
+
+def _refusal(request: Message) -> tuple[int, str] | None:
+    """What is wrong with the command, as a status and for the log; None where nothing is."""
     command = request.command
     sop_class = command.text(Element.REQUESTED_SOP_CLASS_UID)
     if sop_class != contexts.STORAGE_COMMITMENT or request.context.abstract_syntax != sop_class:
@@ -109,4 +124,4 @@ def _refusal(request: Message) -> tuple[int, str]:
         return status.NO_SUCH_SOP_INSTANCE, "SOP instance is not the well-known one of Storage Commitment"
     if command.number(Element.ACTION_TYPE_ID, 0) != _REQUEST_STORAGE_COMMITMENT:
         return status.NO_SUCH_ACTION, "action type is not 1, Request Storage Commitment"
-    return status.SUCCESS, ""
+    return None

@@ -10,8 +10,11 @@ from pacsnode.dicom import commitment as data_sets
 from pacsnode.dicom import syntax
 from pacsnode.dimse import contexts, peers, status
 from pacsnode.dimse.association import Association
+from pacsnode.dimse.connection import Connection
+from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.model import Commitment, Peer
+from pacsnode.wire import pdu
 from pacsnode.wire.command import CommandField, Element
 from pacsnode.wire.items import Roles
 
@@ -41,49 +44,61 @@ def is_taken(code: int) -> bool:
 
 
 class ReportCaller:
-    """Calls peers, one after the other; role selection makes us the SCP (PS3.7 D.3.3.4)."""
+    """Calls peers, each from a thread of its own; role selection makes us the SCP (PS3.7 D.3.3.4)."""
 
     def __init__(self, retrieve_ae_title: str, limits: Limits) -> None:
         self._retrieve_ae_title = retrieve_ae_title
         self._limits = limits
         self._lock = threading.Lock()
-        self._current: Association | None = None
+        self._connections: set[Connection] = set()
         self._is_cut = False
 
     def report(
         self, peer: Peer, called_ae: str, commitments: Iterable[Commitment]
     ) -> Iterator[tuple[Commitment, bool]]:
         """See Caller.report."""
+        opened: list[Connection] = []
+
+        def connected(connection: Connection) -> None:
+            opened.append(connection)
+            self._enter(connection)
+
         try:
             with peers.associate(
-                peer, _PAIRS, calling_ae=called_ae or self._retrieve_ae_title, limits=self._limits, roles=_WE_ARE_SCP
+                peer,
+                _PAIRS,
+                calling_ae=called_ae or self._retrieve_ae_title,
+                limits=self._limits,
+                roles=_WE_ARE_SCP,
+                connected=connected,
             ) as association:
-                self._enter(association)
+                context = next((one for one in association.contexts.values() if one.as_scp), None)
+                if context is None:
+                    raise PeerFailure("the peer does not accept Storage Commitment with us as SCP")
                 for number, commitment in enumerate(commitments):
-                    yield commitment, self._report(association, number % _MAX_MESSAGE_ID + 1, commitment)
+                    yield commitment, self._report(association, context, number % _MAX_MESSAGE_ID + 1, commitment)
         except ProtocolViolation as error:
             raise PeerFailure(f"{peer.name}: {error}") from error
         finally:
             with self._lock:
-                self._current = None
+                self._connections.difference_update(opened)
 
     def cut(self) -> None:
         """See Caller.cut."""
         with self._lock:
             self._is_cut = True
-            if self._current is not None:
-                self._current.cut()
+            for connection in self._connections:
+                connection.cut(pdu.abort(0))
 
-    def _enter(self, association: Association) -> None:
+    def _enter(self, connection: Connection) -> None:
         with self._lock:
             if self._is_cut:
                 raise PeerFailure("the node is stopping")
-            self._current = association
+            self._connections.add(connection)
 
-    def _report(self, association: Association, message_id: int, commitment: Commitment) -> bool:
-        context = next((one for one in association.contexts.values() if one.as_scp), None)
-        if context is None:
-            raise PeerFailure("the peer does not accept Storage Commitment with us as SCP")
+    def _report(
+        self, association: Association, context: PresentationContext, message_id: int, commitment: Commitment
+    ) -> bool:
         data_set = data_sets.encode_report(
             commitment, context.transfer_syntax, retrieve_ae_title=self._retrieve_ae_title
         )
