@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import BinaryIO
 
-from pacsnode.dicom import header, part10, walk
+from pacsnode.dicom import completeness, header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS
 from pacsnode.errors import (
     BadDataset,
@@ -214,7 +214,7 @@ class Ingest:
         self.arrival = arrival
         self.size = 0  # bytes of the data set so far
         self._archive = archive
-        self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
+        self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS, noted=completeness.NOTED_TAGS)
         self._upload = archive.store.begin(arrival)
         archive.arrivals.begin(self)
 
@@ -242,8 +242,10 @@ class Ingest:
 
         What is here already is not taken on trust: where its object is damaged, what came takes its place.
         """
-        found = header.read_header(self._walker.finish())
+        elements = self._walker.finish()
+        found = header.read_header(elements)
         header.check_against(found, self.arrival)
+        completeness.check(found, elements)
         archive = self._archive
         known = None
         if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
