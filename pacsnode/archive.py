@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -24,6 +24,7 @@ from pacsnode.errors import (
 from pacsnode.index.index import Index
 from pacsnode.model import Arrival, Clock, Instance, Key, Outcome, StoredObject, Uid
 from pacsnode.storage import layout
+from pacsnode.storage.room import Room
 from pacsnode.storage.store import Store
 
 _READ_BYTES = 1024 * 1024
@@ -54,11 +55,13 @@ class Finding:
 class Archive:
     """Store and index under one promise: what was acknowledged is there, unaltered, and can be found."""
 
-    def __init__(self, store: Store, index: Index, clock: Clock) -> None:
+    def __init__(self, store: Store, index: Index, clock: Clock, *, rooms: Sequence[Room] = ()) -> None:
+        """``rooms``: what has to have room besides the store before an instance is received."""
         self.store = store
         self.index = index
         self.clock = clock
         self.arrivals = Arrivals()
+        self.rooms = rooms
 
     def receive(self, arrival: Arrival) -> Ingest:
         """Begin to receive an instance. Leaving the ``with`` block without a commit leaves nothing behind.
@@ -215,6 +218,8 @@ class Ingest:
         self.size = 0  # bytes of the data set so far
         self._archive = archive
         self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS, noted=completeness.NOTED_TAGS)
+        for room in archive.rooms:
+            room.check()
         self._upload = archive.store.begin(arrival)
         archive.arrivals.begin(self)
 
