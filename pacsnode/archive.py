@@ -280,8 +280,8 @@ class Ingest:
 
     def _repair(self, damaged: Instance, instance: Instance) -> Outcome:
         """Let the new object take the place of a damaged one with the same content, which is set aside."""
-        archive, uid = self._archive, instance.header.sop_instance_uid
-        if not archive.index.relocate(uid, damaged.stored, instance.stored):
+        archive = self._archive
+        if not archive.index.relocate(damaged.stored, instance):
             return archive.index.add(instance)
         archive.store.set_aside(damaged.stored.key, "damaged; the same instance was sent again and took its place")
         return Outcome.REPAIRED

@@ -174,7 +174,7 @@ def _settle_second_copy(archive: Archive, copy: Instance, done: Recovery) -> Non
     if not finding.is_certain:
         _leave(first.stored.key, finding.problem)
         return
-    archive.index.relocate(uid, first.stored, copy.stored)
+    archive.index.relocate(first.stored, copy)
     _set_aside(archive, first.stored.key, finding.problem, done)
 
 

@@ -81,12 +81,12 @@ class SqliteIndex:
         rows = [(instance, entry.row_of(instance)) for instance in instances]
         return self._writing().run(lambda: [self._books.add(instance, row) for instance, row in rows])
 
-    def relocate(self, uid: Uid, old: StoredObject, new: StoredObject) -> bool:
-        """Point the version stored as ``old`` to ``new``; False when it is not there. Durable when it returns.
+    def relocate(self, old: StoredObject, new: Instance) -> bool:
+        """See Index.relocate. Durable when it returns.
 
         The version keeps its place among the others until the index is rebuilt: the new key should sort as the old.
         """
-        return self._writing().run(partial(self._books.relocate, uid, old.key, new))
+        return self._writing().run(partial(self._books.relocate, old.key, new))
 
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""

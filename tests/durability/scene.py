@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -51,12 +51,11 @@ class SimulatedIndex:
         self._commit(lambda rows: tuple(row for row in rows if row != removed))
         return removed
 
-    def relocate(self, uid: Uid, old: StoredObject, new: StoredObject) -> bool:
+    def relocate(self, old: StoredObject, new: Instance) -> bool:
         found = self.at(old.key)
         if found is None:
             return False
-        moved = replace(found, stored=new)
-        self._commit(lambda rows: tuple(moved if row == found else row for row in rows))
+        self._commit(lambda rows: tuple(new if row == found else row for row in rows))
         return True
 
     def strike(self, key: Key) -> Instance | None:
