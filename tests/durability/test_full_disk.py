@@ -241,3 +241,9 @@ def test_full_disk_of_the_index(tmp_path: Path) -> None:
             assert (0, 1, peer.stored - 1) == works
             assert 0 == peer.statuses[-1]
             assert peer.slowest < ANSWER_SECONDS
+
+
+def test_a_node_keeps_a_ballast(tmp_path: Path) -> None:
+    """A node that runs has taken the room that is meant for a full disk."""
+    with LiveNode(tmp_path / "node", storage='ballast = "1 MiB"') as node:
+        assert 1 << 20 == (node.folder / "data" / "ballast").stat().st_size
