@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,10 @@ from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Peer, Probe, Uid
 from pacsnode.recovery import MarkFile
+from pacsnode.storage.ballast import Ballast
+from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
+from pacsnode.storage.room import Room
 from pacsnode.storage.store import Store
 
 _FOLDER_MODE, _LOCK_MODE = 0o750, 0o640  # patient data: nothing for others
@@ -35,12 +39,17 @@ def system_clock() -> datetime:
 
 def index_path(config: Config) -> Path:
     """Where the index of this node is."""
-    return config.node.data / "index.db"
+    return config.node.data / config.node.index / "index.db"
 
 
 def mark_file(config: Config) -> MarkFile:
     """The note of how far store and index of this node are known to agree."""
     return MarkFile(config.node.data / "mark")
+
+
+def ballast(config: Config) -> Ballast:
+    """The room that is kept for the index of this node."""
+    return Ballast(index_path(config).with_name("ballast"), config.storage.ballast)
 
 
 def is_new(config: Config) -> bool:
@@ -66,15 +75,22 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
         path = index_path(config)
         if not read_only:
             stack.enter_context(hold(config.node.data))
+            _make_folder(path.parent)
+            ballast(config).relieve()
             _finish_swap(path)
         elif is_new(config):
             raise IndexFailure(f"nothing was ever stored in {config.node.data}; is this the right configuration?")
         store = open_store(config, read_only=read_only)
         if not path.exists() and not _has_no_objects(store):
             raise IndexFailure(f"{path} is missing, but there are objects; rebuild it by: pacsnode reindex")
-        index = SqliteIndex(path, duplicates=config.storage.duplicates, read_only=read_only)
+        index = SqliteIndex(
+            path,
+            duplicates=config.storage.duplicates,
+            read_only=read_only,
+            make_room=ballast(config).give_up,
+        )
         stack.callback(index.close)
-        archive = Archive(store, index, system_clock)
+        archive = Archive(store, index, system_clock, rooms=_rooms_of_index(config))
         if not read_only:
             stack.enter_context(recovery.kept_settled(archive, mark_file(config), leftovers=store.sweep()))
             stack.callback(index.close)  # before the mark says that nothing is open any more
@@ -107,8 +123,14 @@ def serve(config: Config) -> None:
     """
     from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
 
+    def settle() -> None:
+        mark_file(config).move_on(archive)
+        ballast(config).restore(spare)
+
     with open_archive(config, read_only=False) as archive, contextlib.closing(open_ledger(config)) as ledger:
-        Node(config, archive, ledger, lambda: mark_file(config).move_on(archive)).run()
+        spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
+        ballast(config).restore(spare)
+        Node(config, archive, ledger, settle).run()
 
 
 def open_ledger(config: Config) -> Ledger:
@@ -147,6 +169,7 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
     current = index_path(config)
     building, ready = current.with_name("index.db.building"), current.with_name("index.db.new")
     with hold(config.node.data):
+        _make_folder(current.parent)
         _finish_swap(current)
         with contextlib.closing(_begun_or_new(building)) as index:
             store = open_store(config, read_only=False)
@@ -166,6 +189,21 @@ def _begun_or_new(building: Path) -> SqliteIndex:
         for leftover in (building, _beside(building, "-wal"), _beside(building, "-shm")):
             leftover.unlink(missing_ok=True)
         return SqliteIndex(building)
+
+
+def _rooms_of_index(config: Config) -> list[Room]:
+    """The room for the index, where that has a file system of its own."""
+    folder, objects = index_path(config).parent, config.node.data / "objects"
+    if not objects.exists() or folder.stat().st_dev == objects.stat().st_dev:
+        return []
+    return [Room(folder, FileSystem(), min_free_bytes=config.storage.index_min_free, monotonic=time.monotonic)]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot use {folder} for the index: {error.strerror}; see index in table [node]") from error
 
 
 def _has_no_objects(store: Store) -> bool:

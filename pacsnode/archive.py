@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import BinaryIO
 
-from pacsnode.dicom import header, part10, walk
+from pacsnode.dicom import completeness, header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS
 from pacsnode.errors import (
     BadDataset,
@@ -24,6 +24,7 @@ from pacsnode.errors import (
 from pacsnode.index.index import Index
 from pacsnode.model import Arrival, Clock, Instance, Key, Outcome, StoredObject, Uid
 from pacsnode.storage import layout
+from pacsnode.storage.room import Room
 from pacsnode.storage.store import Store
 
 _READ_BYTES = 1024 * 1024
@@ -54,11 +55,13 @@ class Finding:
 class Archive:
     """Store and index under one promise: what was acknowledged is there, unaltered, and can be found."""
 
-    def __init__(self, store: Store, index: Index, clock: Clock) -> None:
+    def __init__(self, store: Store, index: Index, clock: Clock, *, rooms: Sequence[Room] = ()) -> None:
+        """``rooms``: what has to have room besides the store before an instance is received."""
         self.store = store
         self.index = index
         self.clock = clock
         self.arrivals = Arrivals()
+        self.rooms = rooms
 
     def receive(self, arrival: Arrival) -> Ingest:
         """Begin to receive an instance. Leaving the ``with`` block without a commit leaves nothing behind.
@@ -214,7 +217,9 @@ class Ingest:
         self.arrival = arrival
         self.size = 0  # bytes of the data set so far
         self._archive = archive
-        self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
+        self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS, noted=completeness.NOTED_TAGS)
+        for room in archive.rooms:
+            room.check()
         self._upload = archive.store.begin(arrival)
         archive.arrivals.begin(self)
 
@@ -242,8 +247,10 @@ class Ingest:
 
         What is here already is not taken on trust: where its object is damaged, what came takes its place.
         """
-        found = header.read_header(self._walker.finish())
+        elements = self._walker.finish()
+        found = header.read_header(elements)
         header.check_against(found, self.arrival)
+        completeness.check(found, elements)
         archive = self._archive
         known = None
         if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
@@ -273,8 +280,8 @@ class Ingest:
 
     def _repair(self, damaged: Instance, instance: Instance) -> Outcome:
         """Let the new object take the place of a damaged one with the same content, which is set aside."""
-        archive, uid = self._archive, instance.header.sop_instance_uid
-        if not archive.index.relocate(uid, damaged.stored, instance.stored):
+        archive = self._archive
+        if not archive.index.relocate(damaged.stored, instance):
             return archive.index.add(instance)
         archive.store.set_aside(damaged.stored.key, "damaged; the same instance was sent again and took its place")
         return Outcome.REPAIRED

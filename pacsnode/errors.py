@@ -101,6 +101,10 @@ class IndexFailure(PacsNodeError):
     """The index cannot answer or keep a row; the peer may try again later."""
 
 
+class IndexFull(IndexFailure):
+    """The index found no room for what was to be written."""
+
+
 class PeerFailure(PacsNodeError):
     """The remote node refused, vanished or ran into a deadline."""
 

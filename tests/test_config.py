@@ -27,7 +27,7 @@ LISTEN = (
 )
 HOST = 'not a host; a name, an IPv4 address or an IPv6 address such as "::1"'
 RIGHTS = "not among the choices; 'echo', 'store', 'find', 'get', 'move' or 'commit'"
-NODE_KEYS = "known here are ae_title, aliases, listen, data"
+NODE_KEYS = "known here are ae_title, aliases, listen, data, index"
 TABLE_NAMES = "known here are node, access, peers, storage, limits, commitment, log"
 BUFFER = 'outside of what one association may hold in memory; "1 KiB" to "64 MiB"'
 DEADLINE = 'outside of what can be waited for; "1 ms" to "366 d"'

@@ -259,5 +259,6 @@ def test_sending_again_repairs(archive: Archive) -> None:
     current = archive.index.current(UID)
     assert current is not None
     assert None is archive.problem_of(current)
+    assert archive.describe(current.stored.key) == current
     assert [damaged] == list(store_of(archive).aside)
     assert Outcome.ALREADY_THERE is receive(archive, data_set())

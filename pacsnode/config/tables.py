@@ -23,6 +23,7 @@ from pacsnode.config.values import (
     DataFolder,
     Deadline,
     Host,
+    IndexFolder,
     Listeners,
     Port,
     Rate,
@@ -60,6 +61,9 @@ class Node(Table):
     data: DataFolder = Path("/var/lib/pacsnode")
     """Folder of the objects and the index; a relative path starts at this file's folder. Without any file: ./var."""
 
+    index: IndexFolder = Path()
+    """Folder of the index, which may be on a disk of its own; a relative path starts at the folder of the data."""
+
 
 class Access(Table):
     """Who may open an association."""
@@ -90,6 +94,10 @@ class Storage(Table):
 
     min_free: Size = 4 * GIB
     """Free space below which C-STORE is answered with A700; everything else goes on."""
+    index_min_free: Size = 256 * MIB
+    """As `min_free`, for the file system of the index where that is another one than the objects'."""
+    ballast: Size = 64 * MIB
+    """Size of a file beside the index, given up when a removal or a start finds no room; "0 B" is none."""
     duplicates: DuplicatePolicy = DuplicatePolicy.VERSION
     """Other content under a known SOP Instance UID: "version" keeps both, "first" keeps the first, "reject" refuses."""
     private_sop_classes: tuple[SopClass, ...] = ()

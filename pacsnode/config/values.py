@@ -111,6 +111,12 @@ def _data_folder(path: Path) -> Path:
     return path
 
 
+def _index_folder(path: Path) -> Path:
+    if path.parts and path.parts[0].startswith("~"):
+        raise ValueError("not a folder's path; an absolute path, or one relative to the folder of the data")
+    return path
+
+
 def _quantity(value: object, info: ValidationInfo, units: Mapping[str, int], allowed: str) -> Decimal | None:
     """The number in the smallest unit, or None where a program passed a plain number: only a file has to say units."""
     if not isinstance(value, str):
@@ -204,6 +210,7 @@ Listeners = Annotated[
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}),
 ]
 DataFolder = Annotated[Path, AfterValidator(_data_folder)]
+IndexFolder = Annotated[Path, AfterValidator(_index_folder)]
 SopClass = Annotated[str, AfterValidator(_uid)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=2**60), PlainSerializer(size_text), _text_schema("4 GiB")]
 """Bytes; ``"4 GiB"`` in a file."""

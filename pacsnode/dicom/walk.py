@@ -3,7 +3,8 @@
 Where the next header begins is one number, ``_at``, counted from the start of the stream: skipping a value is adding
 its length, however many chunks it takes. What is open is a stack of frames, each with the byte where it must have
 ended; the innermost one says what may come next. Carried from chunk to chunk is less than one header, or one value.
-A cut between two top-level elements is no fault of structure: it is found by what the header then lacks, or not at all.
+A cut between two top-level elements is no fault of structure: it is found by what is then missing (header.py,
+completeness.py), or not at all.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Elements:
 
     by_tag: Mapping[int, Element]
     is_little_endian: bool
+    noted: frozenset[int] = frozenset()  # those to be noted that were there
 
 
 class DataSetWalker:
@@ -70,6 +72,7 @@ class DataSetWalker:
         transfer_syntax_uid: Uid,
         wanted: frozenset[int] | None,
         *,
+        noted: frozenset[int] = frozenset(),
         max_depth: int = 64,
         max_elements: int = 1_000_000,
         max_value_bytes: int = _MIB,
@@ -77,9 +80,11 @@ class DataSetWalker:
     ) -> None:
         """Collect the values of ``wanted`` top-level tags; None is all that are not longer than ``max_value_bytes``.
 
+        Of top-level tags to be ``noted``, which are no wanted ones, it is only told whether they were there.
         ``max_elements`` counts items and fragments, too. A wanted value over ``max_value_bytes`` is a BadDataset.
         """
-        self._wanted: Container[int] = _EveryTag() if wanted is None else wanted
+        self._wanted: Container[int] = _EveryTag() if wanted is None else wanted | noted
+        self._to_note = noted
         self._takes_long_values = wanted is None
         self._max_depth = max_depth
         self._max_elements = max_elements
@@ -94,6 +99,7 @@ class DataSetWalker:
         self._partial: _Partial | None = None
         self._count = 0
         self._found: dict[int, Element] = {}
+        self._noted: set[int] = set()
         self._readers: tuple[Callable[[_Buffer, int, _Frame], bool], ...] = (  # by _Kind
             self._read_explicit,
             self._read_implicit,
@@ -134,7 +140,7 @@ class DataSetWalker:
         # A single zero may begin a tag (6000,eeee); two are group 0000, which no data set has.
         if self._carry and (len(self._carry) == 1 or self._carry.strip(b"\0")):
             raise BadDataset(f"truncated: header at byte {self._at}")
-        return Elements(MappingProxyType(self._found), self._coding.is_little_endian)
+        return Elements(MappingProxyType(self._found), self._coding.is_little_endian, frozenset(self._noted))
 
     def _take(self, data: memoryview) -> None:
         if self._carry:
@@ -299,6 +305,8 @@ class DataSetWalker:
     def _open(self, tag: int, vr: bytes, length: int, frame: _Frame) -> None:
         """Enter the value that begins at ``_at``: a sequence, or fragments."""
         is_top = len(self._frames) == 1
+        if is_top and tag in self._to_note:
+            self._noted.add(tag)
         if length == UNDEFINED_LENGTH and (vr in (b"OB", b"OW") or (tag == PIXEL_DATA and not vr)):
             self._push(_Kind.FRAGMENTS, frame.coding, length)
             return
@@ -308,7 +316,7 @@ class DataSetWalker:
             raise DatasetTooLarge(f"sequences nested deeper than {self._max_depth}")
         # PS3.5 6.2.2 note 4: of undefined length, UN is a sequence in implicit VR little endian, whatever is around it.
         self._push(_Kind.ITEMS, IMPLICIT_LITTLE if vr == b"UN" else frame.coding, length)
-        if is_top and tag in self._wanted:
+        if is_top and tag in self._wanted and tag not in self._to_note:
             self._enter(tag, Element("SQ", b""))
 
     def _push(self, kind: _Kind, coding: Coding, length: int) -> None:
@@ -333,6 +341,9 @@ class DataSetWalker:
 
     def _keep(self, tag: int, vr: bytes, value: _Buffer, length: int) -> None:
         """Take the value, or as much of it as is there."""
+        if tag in self._to_note:
+            self._noted.add(tag)
+            return
         if length > self._max_value_bytes:
             if self._takes_long_values:
                 return

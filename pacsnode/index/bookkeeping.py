@@ -17,7 +17,7 @@ import apsw
 from pacsnode.errors import DuplicateRefused
 from pacsnode.index import entry
 from pacsnode.index.matching import VALUE_SEPARATOR, significant
-from pacsnode.model import DuplicatePolicy, Instance, InstanceHeader, Key, Level, Outcome, StoredObject, Uid
+from pacsnode.model import DuplicatePolicy, Instance, InstanceHeader, Key, Level, Outcome, Uid
 
 _MAX_REMEMBERED = 10_000  # rows of each table
 
@@ -49,6 +49,7 @@ _INSERT_STUDY = _insert(
 )
 _INSERT_SERIES = _insert("series", (*entry.columns(Level.SERIES), "described_by", "study", "instances"))
 _INSERT_INSTANCE = _insert("instance", ("series", "patient", *entry.row_columns(), "is_current"))
+_RELOCATE_INSTANCE = _update("instance", entry.STORED)
 _DESCRIBE_PATIENT = _update("patient", (*entry.columns(Level.PATIENT), "described_by"))
 _DESCRIBE_STUDY = _update("study", (*entry.columns(Level.STUDY), "described_by"))
 _DESCRIBE_SERIES = _update("series", (*entry.columns(Level.SERIES), "described_by"))
@@ -151,16 +152,14 @@ class Bookkeeping:
             self._count(study, series, instance.stored.size, significant(header.sop_class_uid), 1)
         return Outcome.STORED if current is None else Outcome.NEW_VERSION
 
-    def relocate(self, uid: Uid, old: Key, new: StoredObject) -> bool:
+    def relocate(self, old: Key, instance: Instance) -> bool:
         """See Index.relocate. What the old key described, the new one describes."""
+        uid, new = significant(instance.header.sop_instance_uid), instance.stored
         version = self._version("key = ? AND sop_instance_uid = ?", old, uid)
         if version is None:
             return False
         self.forget()
-        self._execute(
-            'UPDATE instance SET key = ?, size = ?, digest = ?, transfer_syntax_uid = ?, "offset" = ? WHERE id = ?',
-            (new.key, new.size, bytes.fromhex(new.digest), new.transfer_syntax_uid, new.offset, version.id),
-        )
+        self._execute(_RELOCATE_INSTANCE, (*entry.stored_values(instance), version.id))
         places = (("patient", version.patient), ("study", version.study), ("series", version.series))
         for table, row in places:
             statement = f"UPDATE {table} SET described_by = ? WHERE id = ? AND described_by = ?"

@@ -6,7 +6,7 @@ import time
 
 import apsw
 
-_INSTRUCTIONS = 100_000  # of SQLite's virtual machine between two looks at the clock: some milliseconds
+_INSTRUCTIONS = 1_000  # of SQLite's virtual machine, or pages, between two looks at the clock: some milliseconds
 _MAX_PROBLEMS = 10
 
 

@@ -31,10 +31,11 @@ COMPARABLE: Mapping[str, Callable[[str], str | int]] = {
 
 _FIELDS = tuple(field.name for field in fields(InstanceHeader))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_STORED = ("key", "size", "digest", "transfer_syntax_uid", "offset", "received_at", "calling_ae", "called_ae")
+STORED = ("key", "size", "digest", "transfer_syntax_uid", "offset", "received_at", "calling_ae", "called_ae")
+"""The columns that tell of the object and how it came here."""
 
 INSTANCE_COLUMNS = ", ".join(
-    [f"{TABLE_OF[BY_NAME[name].level]}.{name}" for name in _FIELDS] + [f'instance."{name}"' for name in _STORED]
+    [f"{TABLE_OF[BY_NAME[name].level]}.{name}" for name in _FIELDS] + [f'instance."{name}"' for name in STORED]
 )
 """What ``instance_of`` takes, in this order."""
 INSTANCE_TABLES = (
@@ -62,14 +63,18 @@ def describe(header: InstanceHeader, level: Level) -> Values:
 
 def row_columns() -> tuple[str, ...]:
     """The columns whose values ``row_of`` gives."""
-    return (*columns(Level.IMAGE), *_STORED)
+    return (*columns(Level.IMAGE), *STORED)
 
 
 def row_of(instance: Instance) -> Values:
     """What the instance's own row keeps. Raises ValueError for a digest that is not hexadecimal."""
+    return (*describe(instance.header, Level.IMAGE), *stored_values(instance))
+
+
+def stored_values(instance: Instance) -> Values:
+    """The values of STORED. Raises ValueError for a digest that is not hexadecimal."""
     stored = instance.stored
     return (
-        *describe(instance.header, Level.IMAGE),
         stored.key,
         stored.size,
         bytes.fromhex(stored.digest),

@@ -49,8 +49,11 @@ class Index(Protocol):
     def everything(self) -> Iterator[Instance]:
         """All versions of all instances in order of their keys; paged."""
 
-    def relocate(self, uid: Uid, old: StoredObject, new: StoredObject) -> bool:
-        """Point the version stored as ``old`` to ``new``; False when it is not there (any more). Compare-and-set."""
+    def relocate(self, old: StoredObject, new: Instance) -> bool:
+        """Let ``new`` take the place of the version of its UID stored as ``old``, with object and time of arrival.
+
+        The content is taken to be the same: the header is not looked at. False when ``old`` is not there (any more).
+        """
 
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""

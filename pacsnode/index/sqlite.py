@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pacsnode.dicom.attributes import BY_NAME
-from pacsnode.errors import IndexFailure
+from pacsnode.errors import IndexFailure, IndexFull
 from pacsnode.index import check, dump, entry, migrations, sql
 from pacsnode.index.bookkeeping import Bookkeeping
 from pacsnode.index.readers import ReaderPool
@@ -41,13 +41,20 @@ class SqliteIndex:
     """An Index (see index.py) in one SQLite file. Only one process may hold it without ``read_only``."""
 
     def __init__(
-        self, path: Path, *, duplicates: DuplicatePolicy = DuplicatePolicy.VERSION, read_only: bool = False
+        self,
+        path: Path,
+        *,
+        duplicates: DuplicatePolicy = DuplicatePolicy.VERSION,
+        read_only: bool = False,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the index, creating it where there is none.
 
+        ``make_room`` is called where a removal finds the disk full; True: it may be tried again.
         With ``read_only`` it must exist, may belong to a running node, and is never written to. Raises IndexFailure
         where it has another schema, lies on a network file system, or cannot be opened.
         """
+        self._make_room = make_room
         self._readers = ReaderPool(path)
         self._writer = None if read_only else Writer(path)
         if self._writer is not None:
@@ -74,20 +81,20 @@ class SqliteIndex:
         rows = [(instance, entry.row_of(instance)) for instance in instances]
         return self._writing().run(lambda: [self._books.add(instance, row) for instance, row in rows])
 
-    def relocate(self, uid: Uid, old: StoredObject, new: StoredObject) -> bool:
-        """Point the version stored as ``old`` to ``new``; False when it is not there. Durable when it returns.
+    def relocate(self, old: StoredObject, new: Instance) -> bool:
+        """See Index.relocate. Durable when it returns.
 
         The version keeps its place among the others until the index is rebuilt: the new key should sort as the old.
         """
-        return self._writing().run(partial(self._books.relocate, uid, old.key, new))
+        return self._writing().run(partial(self._books.relocate, old.key, new))
 
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""
-        return self._writing().run(partial(self._books.remove, uid))
+        return self._remove(lambda: self._books.remove(uid))
 
     def strike(self, key: Key) -> Instance | None:
         """Forget the version stored under the key. Durable when it returns. See Index.strike."""
-        return self._writing().run(partial(self._books.strike, key))
+        return self._remove(lambda: self._books.strike(key))
 
     def current(self, uid: Uid) -> Instance | None:
         """The current version of a SOP instance."""
@@ -180,6 +187,15 @@ class SqliteIndex:
         self._readers.close()
         if self._writer is not None:
             self._writer.close()
+
+    def _remove(self, work: Callable[[], T]) -> T:
+        """What makes room must not fail for want of it."""
+        try:
+            return self._writing().run(work)
+        except IndexFull:
+            if not self._make_room():
+                raise
+            return self._writing().run(work)
 
     def _writing(self) -> Writer:
         if self._writer is None:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import apsw
 
-from pacsnode.errors import IndexFailure, PacsNodeError
+from pacsnode.errors import IndexFailure, IndexFull, PacsNodeError
 from pacsnode.index import migrations
 from pacsnode.index.connection import connection_of, grow_log, open_writer, translated
 
@@ -52,7 +52,7 @@ class Request(Generic[T]):
         if self.error is None:
             return self._result[0]
         if isinstance(self.error, apsw.Error):
-            raise IndexFailure(f"index: cannot write: {self.error}") from self.error
+            raise _failure(self.error, "write") from self.error
         raise self.error
 
 
@@ -179,7 +179,7 @@ class Writer:
             # Linux may have dropped the pages: a second sync would succeed and mean nothing.
             self.refusal = "index: a sync failed; nothing is written until the node is started again"
         for request in batch:
-            request.error = IndexFailure(f"index: cannot commit: {error}")
+            request.error = _failure(error, "commit")
 
     def _roll_back(self) -> None:
         self.on_rollback()
@@ -187,3 +187,8 @@ class Writer:
             # Where this fails the transaction stays open, and the next BEGIN says so.
             with contextlib.suppress(apsw.Error):
                 self.connection.execute("ROLLBACK")
+
+
+def _failure(error: BaseException, doing: str) -> IndexFailure:
+    kind = IndexFull if isinstance(error, (apsw.FullError, IndexFull)) else IndexFailure
+    return kind(f"index: cannot {doing}: {error}")

@@ -24,7 +24,7 @@ class Quarantine:
         """Move the object here, durably, its reason first; nothing where it is gone. Raises OSError, StoreError."""
         make_path(self._folder, self._fs, self._syncs)
         told = json.dumps({"key": key, "reason": reason})
-        write_atomically(self._folder / f"{path.name}.json", told.encode(), fs=self._fs)
+        write_atomically(self._folder / f"{path.name}.json", told.encode(), fs=self._fs, syncs=self._syncs)
         try:
             self._fs.rename(path, self._folder / f"{path.name}.dcm")
         except FileNotFoundError:

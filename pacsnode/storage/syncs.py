@@ -22,7 +22,7 @@ class Syncs:
         try:
             self._fs.sync(descriptor)
         except OSError as error:
-            self._note(error, "an object")
+            self._note(error, "a file")
             raise
 
     def directory(self, path: Path) -> None:

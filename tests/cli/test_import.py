@@ -234,6 +234,6 @@ def test_real_files_are_imported_or_listed(folder: Folder) -> None:
     kinds = ("stored", "already_there", "new_version", "refused")
 
     assert 120 < answer["stored"]
-    assert 8 <= len(answer["notes"])
+    assert 6 <= len(answer["notes"])
     assert count - 10 <= sum(answer[kind] for kind in kinds) <= count
     assert {"checked": len(folder.objects()), "findings": []} == folder.answer("verify")

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from pacsnode import recovery
 from pacsnode.archive import Archive
 from pacsnode.errors import ObjectDamaged
 from pacsnode.index.index import Index
-from pacsnode.model import Arrival, Instance, Key, Outcome, Uid
+from pacsnode.model import Arrival, Instance, Key, Outcome, StoredObject, Uid
+from pacsnode.recovery import Mark, Recovery
 from pacsnode.storage.filesystem import FilesystemStore
 from pacsnode.storage.store import Store
 from tests.dimse.images import image, uid_of
@@ -38,6 +40,8 @@ class SimulatedIndex:
         return any((uid, digest) == promise_of(row) for row in self.possible[-1])
 
     def add(self, instance: Instance) -> Outcome:
+        if self.knows(instance.header.sop_instance_uid, instance.stored.digest):
+            return Outcome.ALREADY_THERE
         known = any(instance.header.sop_instance_uid == row.header.sop_instance_uid for row in self.possible[-1])
         self._commit(lambda rows: (*rows, instance))
         return Outcome.NEW_VERSION if known else Outcome.STORED
@@ -46,6 +50,27 @@ class SimulatedIndex:
         removed = [row for row in self.possible[-1] if row.header.sop_instance_uid == uid][-1]
         self._commit(lambda rows: tuple(row for row in rows if row != removed))
         return removed
+
+    def relocate(self, old: StoredObject, new: Instance) -> bool:
+        found = self.at(old.key)
+        if found is None:
+            return False
+        self._commit(lambda rows: tuple(new if row == found else row for row in rows))
+        return True
+
+    def strike(self, key: Key) -> Instance | None:
+        found = self.at(key)
+        self._commit(lambda rows: tuple(row for row in rows if row != found))
+        return found
+
+    def at(self, key: Key) -> Instance | None:
+        return next((row for row in self.possible[-1] if row.stored.key == key), None)
+
+    def keys(self, since: str = "") -> Iterator[Key]:
+        return iter(sorted(row.stored.key for row in self.possible[-1] if row.stored.key >= since))
+
+    def versions(self, uid: Uid) -> list[Instance]:
+        return [row for row in self.possible[-1] if row.header.sop_instance_uid == uid]
 
     def everything(self) -> Iterator[Instance]:
         return iter(self.possible[-1])
@@ -190,6 +215,7 @@ class Proof:
     states: int = 0  # distinct ones: disk, rows and promises
     exhausted: int = 0  # cuts of which every disk was looked at
     drawn: int = 0  # cuts of which only some were
+    _recovered: set[object] = field(default_factory=set)
     _chance: random.Random = field(default_factory=lambda: random.Random(1))
 
     def examine(self, cuts: Iterable[Cut]) -> Proof:
@@ -203,17 +229,30 @@ class Proof:
                 state = hash((disk.identity, rows, cut.acknowledged, cut.deleted))
                 if state not in seen:
                     seen.add(state)
-                    self.findings += [f"{problem}, cut before {cut.label}" for problem in problems(cut, disk, rows)]
+                    self.findings += [
+                        f"{problem}, cut before {cut.label}" for problem in self._problems(cut, disk, rows)
+                    ]
         self.states += len(seen)
         return self
 
+    def _problems(self, cut: Cut, disk: Disk, rows: Rows) -> Iterator[str]:
+        archive, fs = found_after(disk, rows)
+        found = examine_objects(archive)
+        broken = list(problems(cut, found, rows, fs))
+        yield from broken
+        # Disks that differ in the spool alone, which is swept by now, look the same to recovery.
+        sight = frozenset(found.whole.items()), rows, cut.acknowledged
+        if not broken and sight not in self._recovered:
+            self._recovered.add(sight)
+            yield from problems_of_recovery(archive, found, cut)
 
-def recover(disk: Disk, rows: Rows) -> tuple[Archive, SimulatedFileSystem, SimulatedIndex]:
-    """The node's start on what the power cut left: the one place where the proof does what the node does then."""
-    fs, index = SimulatedFileSystem(disk), SimulatedIndex(rows)
+
+def found_after(disk: Disk, rows: Rows) -> tuple[Archive, SimulatedFileSystem]:
+    """What a node finds when it starts on what the power cut left, before it recovers."""
+    fs = SimulatedFileSystem(disk)
     store = FilesystemStore(ROOT, fs=fs, staging_bytes=STAGING_BYTES)
     store.sweep()
-    return Archive(store, cast(Index, index), lambda: NOW), fs, index
+    return Archive(store, cast(Index, SimulatedIndex(rows)), lambda: NOW), fs
 
 
 @dataclass(frozen=True)
@@ -235,11 +274,9 @@ def examine_objects(archive: Archive) -> Objects:
     return Objects(whole, damaged)
 
 
-def problems(cut: Cut, disk: Disk, rows: Rows) -> Iterator[str]:
-    """What is not as promised once the node has started again."""
-    archive, fs, index = recover(disk, rows)
-    found = examine_objects(archive)
-    readable = {promise_of(row) for row in index.everything() if found.whole.get(row.stored.key) == promise_of(row)}
+def problems(cut: Cut, found: Objects, rows: Rows, fs: SimulatedFileSystem) -> Iterator[str]:
+    """What is not as promised when a node starts again, before it recovers."""
+    readable = {promise_of(row) for row in rows if found.whole.get(row.stored.key) == promise_of(row)}
     if fs.files(ROOT / "spool"):
         yield "leftover in the spool"
     if found.damaged:
@@ -250,6 +287,20 @@ def problems(cut: Cut, disk: Disk, rows: Rows) -> Iterator[str]:
         yield "row without its object"
     if cut.acknowledged - readable:
         yield "acknowledged instance lost"
+
+
+def problems_of_recovery(archive: Archive, found: Objects, cut: Cut) -> Iterator[str]:
+    """What the node's own recovery does not put right, or spoils, where nothing was damaged."""
+    done = recovery.recover(archive, Mark())
+    rows = {row.stored.key: promise_of(row) for row in archive.index.everything()}
+    if done.lost or done.set_aside:
+        yield "recovery gave up a sound object"
+    if dict(examine_objects(archive).whole) != rows:
+        yield "objects and rows differ after recovery"
+    if not set(found.whole.values()) == set(rows.values()) >= cut.acknowledged:
+        yield "recovery lost an instance"
+    if recovery.recover(archive, Mark()) != Recovery(verified=len(rows)):
+        yield "a second recovery finds something to do"
 
 
 def promise_of(instance: Instance) -> Promise:

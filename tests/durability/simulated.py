@@ -118,9 +118,11 @@ class SimulatedFileSystem(FileSystem):
         self.before_call("rename")
         number = self._number_of(source)
         (old_directory, old_name), (directory, name) = self._parent_of(source), self._parent_of(target)
-        if old_directory is not directory:
-            raise _error(errno.EXDEV, target)  # ours stay in their directory, where they are one step
-        _change(directory, {old_name: None, name: number})
+        if old_directory is directory:
+            _change(directory, {old_name: None, name: number})
+            return
+        _change(directory, {name: number})  # two directories, and either may come to the disk without the other
+        _change(old_directory, {old_name: None})
 
     def unlink(self, path: Path) -> None:
         self.before_call("unlink")

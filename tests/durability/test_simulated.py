@@ -21,7 +21,7 @@ from pacsnode.model import Arrival, Instance, Key, Outcome, StoredObject
 from pacsnode.storage import layout
 from pacsnode.storage.atomic import write_atomically
 from pacsnode.storage.store import Store
-from tests.durability.scene import NOW, Promise, Proof, Scene, SimulatedIndex, examine_objects, recover
+from tests.durability.scene import NOW, Promise, Proof, Scene, SimulatedIndex, examine_objects, found_after
 from tests.durability.simulated import EMPTY, Disk, Moment, PowerCut, SimulatedFileSystem
 
 ENOUGH_STATES = 50_000
@@ -234,7 +234,7 @@ def test_torn_object_is_never_taken_as_whole() -> None:
     damaged: set[Key] = set()
     for cut in scene.cuts:
         for disk in cut.moment.disks(AT_MOST, random.Random(1)):
-            found = examine_objects(recover(disk, ())[0])
+            found = examine_objects(found_after(disk, ())[0])
             taken.update(found.whole.values())
             damaged.update(found.damaged)
 

@@ -41,7 +41,7 @@ class IndexContract:
         assert None is index.current(UID)
         assert [] == index.versions(UID)
         assert None is index.remove(UID)
-        assert not index.relocate(UID, stored(1), stored(2))
+        assert not index.relocate(stored(1), instance(2))
         assert not index.holds(key(1))
         assert [] == list(index.everything())
         assert Totals(0, 0, 0, 0, 0) == index.totals()
@@ -107,12 +107,13 @@ class IndexContract:
         assert [] == index.add_many([])
 
     def test_relocate(self, index: Index) -> None:
-        """A version points to its new object; the old key is free and everything else is as it was."""
+        """A version points to its new object, and tells when that came; the old key is free, counts are right."""
         index.add(instance(1))
-        new = replace(stored(9, "compressed", 10), transfer_syntax_uid=Uid("1.2.840.10008.1.2.4.80"))
+        syntax = Uid("1.2.840.10008.1.2.4.80")
+        new = replace(instance(9), stored=replace(stored(9, "compressed", 10), transfer_syntax_uid=syntax))
 
-        assert index.relocate(UID, instance(1).stored, new)
-        assert replace(instance(1), stored=new) == index.current(UID)
+        assert index.relocate(instance(1).stored, new)
+        assert new == index.current(UID)
         assert [False, True] == [index.holds(key(1)), index.holds(key(9))]
         assert Totals(1, 1, 1, 1, 10) == index.totals()
 
@@ -120,9 +121,9 @@ class IndexContract:
         """A version that was relocated or removed meanwhile is left alone; an older one may be relocated, too."""
         index.add_many([instance(1), instance(2)])
 
-        assert index.relocate(UID, stored(1), stored(8))
-        assert not index.relocate(UID, stored(1), stored(9))
-        assert not index.relocate(Uid("1.2.3.999"), stored(2), stored(9))
+        assert index.relocate(stored(1), instance(8))
+        assert not index.relocate(stored(1), instance(9))
+        assert not index.relocate(stored(2), instance(9, header("1.2.3.999")))
         assert instance(2) == index.current(UID)
 
     def test_remove_makes_the_older_version_current(self, index: Index) -> None:

@@ -158,7 +158,7 @@ def test_relocated_description() -> None:
     """A new encoding of the instance that describes its entities leaves their description as it is."""
     with open_index() as index:
         index.add(instance(1, header("1.1", patient_name="First")))
-        index.relocate(Uid("1.1"), stored(1), stored(2))
+        index.relocate(stored(1), instance(2, header("1.1")))
         index.add(instance(3, header("1.2", patient_name="Later")))
 
         (match,) = index.find(Query(Level.PATIENT, {}, ("patient_name",)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -115,6 +116,20 @@ def test_file_system_by_mounts() -> None:
     assert "cifs" == filesystem_of(Path("/mnt"), mounts)
     assert "ext4" == filesystem_of(Path("/srvother"), mounts)
     assert "" == filesystem_of(Path("/srv"), "")
+
+
+def test_check_is_bounded(tmp_path: Path) -> None:
+    """Where there is no time to look through the file nothing is found; where there is, the damage is."""
+    path = tmp_path / "index.db"
+    with closing(SqliteIndex(path)) as index:
+        index.add_many([instance(number, header(f"1.2.3.{number}")) for number in range(1, 2_000)])
+    content = bytearray(path.read_bytes())
+    content[-4096:-4088] = b"\xff" * 8
+    path.write_bytes(content)
+
+    with closing(SqliteIndex(path, read_only=True)) as index:
+        assert [] == index.problems(0.0)
+        assert [] != index.problems(60.0)
 
 
 def test_read_only_beside_a_running_node(path: Path, index: SqliteIndex) -> None:

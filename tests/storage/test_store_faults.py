@@ -169,7 +169,7 @@ def test_no_sync_after_a_failed_one(tmp_path: Path, content: bytes) -> None:
     synced = [call.path for call in fs.calls if call.name == "sync"]
     assert 2 == len(set(synced)) == len(synced)
     assert [] == files_below(tmp_path)
-    assert "fsync of an object failed" in store.degraded
+    assert "fsync of a file failed" in store.degraded
 
 
 def test_directory_that_could_not_be_made_durable_is_made_again(tmp_path: Path) -> None:

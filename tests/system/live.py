@@ -20,16 +20,22 @@ class LiveNode:
     """``pacsnode serve`` on a free loopback port; stopped at the end of the ``with`` block."""
 
     def __init__(
-        self, folder: Path, tables: str = "", *, min_free: str = "1 MiB", launcher: Sequence[str] = ()
+        self,
+        folder: Path,
+        tables: str = "",
+        *,
+        min_free: str = "1 MiB",
+        storage: str = 'ballast = "0 B"',
+        launcher: Sequence[str] = (),
     ) -> None:
         """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\"".
 
-        ``launcher``: a command that becomes the one that is appended to it.
+        ``storage``: more lines of its table. ``launcher``: a command that becomes the one that is appended to it.
         """
         self.folder = folder
         self.config = folder / "pacsnode.toml"
         self.lines: list[str] = []
-        self._storage = f'[storage]\nmin_free = "{min_free}"\n'
+        self._storage = f'[storage]\nmin_free = "{min_free}"\n{storage}\n'
         self._tables = tables
         self._launcher = launcher
         self._changed = threading.Condition()

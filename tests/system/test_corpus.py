@@ -16,6 +16,7 @@ SAMPLES = material.real()
 # Files that are refused, by path below the folder: the documented status, and why it is right.
 _NO_UIDS = (0xC001, "no Study Instance UID and no Series Instance UID")
 REFUSED = {
+    "pydicom-bundled/charset_files/chrKoreanMulti.dcm": (0xC000, "an Image Pixel Module without any pixels"),
     "pydicom-bundled/test_files/MR_truncated.dcm": (0xC000, "Pixel Data ends 62 bytes before its declared length"),
     "pydicom-bundled/test_files/SC_rgb_jpeg.dcm": (0xC000, "implicit VR under an explicit VR transfer syntax"),
     "pydicom-data-git/data_store/data/emri_small_jpeg_2k_lossless_too_short.dcm": (
