@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from pacsnode.dicom.charset import fold
+from pacsnode.index import groups
 from pacsnode.model import Condition, Wildcard
 
 VALUE_SEPARATOR = "\\"
-GROUP_SEPARATOR = "="  # between the component groups of a person name (PS3.5 6.2.1)
+GROUP_SEPARATOR = groups.SEPARATOR
 
 _TIME = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?\Z", re.ASCII)
 _INTEGER = re.compile(r"(?=.{1,18}\Z)[+-]?\d+\Z", re.ASCII)  # IS has 12 characters; 18 always fit 64 bits
@@ -28,8 +29,8 @@ def significant(text: str) -> str:
 
 def comparable_name(text: str) -> str:
     """A PN value folded, with empty trailing components and groups left off (PS3.5 6.2)."""
-    groups = fold(text).replace(VALUE_SEPARATOR, GROUP_SEPARATOR).split(GROUP_SEPARATOR)
-    return GROUP_SEPARATOR.join(name_group(group) for group in groups).rstrip(GROUP_SEPARATOR)
+    parts = fold(text).replace(VALUE_SEPARATOR, GROUP_SEPARATOR).split(GROUP_SEPARATOR)
+    return GROUP_SEPARATOR.join(map(name_group, parts)).rstrip(GROUP_SEPARATOR)
 
 
 def name_group(group: str) -> str:

@@ -1,8 +1,10 @@
 """From one schema to the next. Each step is one transaction; a file is always of exactly one schema."""
 
+# ruff: noqa: S608 - names come from our own tables
+
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import apsw
 from playhouse.apsw_ext import APSWDatabase
 
 from pacsnode.errors import IndexFailure
-from pacsnode.index import schema
+from pacsnode.index import groups, matching, schema
 from pacsnode.index.connection import connection_of, open_writer, translated
 
 
@@ -24,7 +26,25 @@ class Migration:
     apply: Callable[[apsw.Connection], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+_NAMES: Mapping[str, tuple[str, ...]] = {"patient": ("patient_name",), "study": ("referring_physician_name",)}
+
+
+def _index_name_groups(connection: apsw.Connection) -> None:
+    """Names as they are compared now, and an index for each of their component groups."""
+    connection.create_scalar_function("comparable_name", _comparable_name, 1)
+    for table, names in _NAMES.items():
+        for name in names:
+            connection.execute(f"UPDATE {table} SET {name}_comparable = comparable_name({name})")
+    connection.execute("DROP INDEX IF EXISTS patient_name_several")
+    for statement in groups.indexes("patient", "patient_name_comparable"):
+        connection.execute(statement)
+
+
+def _comparable_name(*values: apsw.SQLiteValue) -> str:
+    return matching.comparable_name(str(values[0]))
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, "Find each component group of a name", _index_name_groups),)
 """In order, without gaps, the last one leading to ``schema.SCHEMA_VERSION``."""
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import apsw
 from peewee import AutoField, BlobField, ForeignKeyField, IntegerField, Model, SchemaManager, SqliteDatabase, TextField
 
-SCHEMA_VERSION = 1
+from pacsnode.index import groups
+
+SCHEMA_VERSION = 2
 
 
 class _Table(Model):
@@ -157,8 +159,7 @@ _MORE_INDEXES = (
     "CREATE INDEX instance_superseded ON instance (sop_instance_uid) WHERE is_current = 0",
     # Rows with several values in one column are rare: finding them apart keeps the ordinary comparison on its index.
     r"CREATE INDEX patient_id_several ON patient (instr(patient_id, '\')) WHERE instr(patient_id, '\') > 0",
-    "CREATE INDEX patient_name_several ON patient (instr(patient_name_comparable, '='))"
-    " WHERE instr(patient_name_comparable, '=') > 0",
+    *groups.indexes("patient", "patient_name_comparable"),
     r"CREATE INDEX accession_number_several ON study (instr(accession_number, '\'))"
     r" WHERE instr(accession_number, '\') > 0",
     r"CREATE INDEX study_date_several ON study (instr(replace(study_date, '.', ''), '\'))"

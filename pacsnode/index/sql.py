@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from pacsnode.dicom.attributes import BY_NAME, Attribute
 from pacsnode.errors import InvalidQuery
-from pacsnode.index import matching
+from pacsnode.index import groups, matching
 from pacsnode.index.entry import COMPARABLE, TABLE_OF
 from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
 
@@ -143,8 +143,9 @@ def _rank(attribute: Attribute, condition: Condition) -> int:
         return _RANK_OF_VALUES.get(attribute.name, _RANK_OF_IDENTIFIER)
     if isinstance(condition, Range):
         return 2 if condition.low and condition.high else 1
-    prefix = _prefix(condition.pattern)
-    return 0 if not prefix else 4 if len(prefix) >= _TELLING_PREFIX else 2
+    patterns = condition.pattern.split(groups.SEPARATOR) if attribute.vr == "PN" else [condition.pattern]
+    length = max(len(_prefix(pattern)) for pattern in patterns)
+    return 0 if not length else 4 if length >= _TELLING_PREFIX else 2
 
 
 def _compared(attribute: Attribute) -> str:
@@ -176,31 +177,43 @@ def _test(attribute: Attribute, condition: Condition) -> Callable[[str], Clause]
 def _name_clause(attribute: Attribute, condition: Condition) -> Clause:
     column = _compared(attribute)
     if isinstance(condition, Range):
-        return _any_value(column, matching.GROUP_SEPARATOR, lambda value: _between(value, condition))
+        return _any_group(column, lambda value: _between(value, condition))
     if isinstance(condition, Wildcard):
         return _name_alternative(column, matching.name_pattern(condition.pattern))
     names = [name for name in map(matching.comparable_name, condition.values) if name]
     simple = [name for name in names if matching.GROUP_SEPARATOR not in name]
     alternatives = [_name_alternative(column, name) for name in names if matching.GROUP_SEPARATOR in name]
     if simple:
-        alternatives.append(_any_value(column, matching.GROUP_SEPARATOR, lambda value: _equal(value, simple)))
+        alternatives.append(_any_group(column, lambda value: _equal(value, simple)))
     return _any(alternatives)
 
 
 def _name_alternative(column: str, pattern: str) -> Clause:
     """One pattern. Without ``=`` any component group may match it, with it each group must match its own."""
-    groups = pattern.split(matching.GROUP_SEPARATOR)
-    if len(groups) == 1:
-        return _any_value(column, matching.GROUP_SEPARATOR, lambda value: _glob(value, pattern))
-    tests = [_begins(column, _prefix(groups[0])), Clause(f"{column} <> ''")]
-    for number, group in enumerate(groups, 1):
-        if group.strip("*"):
-            tests.append(_group_matches(column, number, group))
+    parts = pattern.split(matching.GROUP_SEPARATOR)
+    if len(parts) == 1:
+        return _any_group(column, lambda value: _glob(value, pattern))
+    tests = [_begins(column, _prefix(parts[0])), Clause(f"{column} <> ''")]
+    for number, part in enumerate(parts, 1):
+        if part.strip("*"):
+            tests.append(_group_matches(column, number, part))
     return _all(tests)
 
 
 def _group_matches(column: str, number: int, pattern: str) -> Clause:
-    return _exists_value(column, matching.GROUP_SEPARATOR, lambda value: _glob(value, pattern), number)
+    if number > groups.KEPT:
+        return _exists_value(column, groups.SEPARATOR, lambda value: _glob(value, pattern), number)
+    test = _glob(groups.group(column, number), pattern)
+    return test if number == 1 else _all([Clause(groups.has_several(column)), test])
+
+
+def _any_group(column: str, test: Callable[[str], Clause]) -> Clause:
+    """Apart for names of one group, for each of several, and for what is behind them: each part has its index."""
+    several = Clause(groups.has_several(column))
+    parts = [_all([test(column), Clause(f"NOT {several.sql}")])]
+    parts += [_all([several, test(groups.group(column, number))]) for number in range(1, groups.KEPT + 1)]
+    parts.append(_all([Clause(groups.has_more(column)), _exists_value(column, groups.SEPARATOR, test)]))
+    return _any(parts)
 
 
 def _any_value(column: str, separator: str, test: Callable[[str], Clause]) -> Clause:

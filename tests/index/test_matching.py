@@ -18,7 +18,10 @@ from pacsnode.model import Condition, Instance, Level, OneOf, Query, Range, Wild
 from tests.index.samples import header, instance
 
 STORED = {
-    "patient_name": ["Doe^John", "DOE^JÖRG^^", "Doe", "Yamada^Tarou=山田^太郎", "=山田", "d[o]e^x", ""],
+    "patient_name": [
+        *("Doe^John", "DOE^JÖRG^^", "Doe", "Yamada^Tarou=山田^太郎", "=山田", "d[o]e^x", ""),
+        *("Yamada^Hanako=山田^花子=やまだ^はなこ", "Doe^J==ﾔﾏﾀﾞ^ﾊﾅｺ", "A=B=C=Doe^x"),
+    ],
     "patient_id": ["1", "01", "A[b]", "A*", "a", "A\\B", ""],
     "other_patient_ids": ["A\\B\\\\C", "A", "AB\\XC", ""],
     "patient_birth_date": ["19700101", "1970.01.01", ""],
@@ -48,6 +51,9 @@ PATTERNS = [
     "*山*",
     "*=山*",
     "Yam*=山田^*",
+    "*==ヤマ*",
+    "ﾔﾏﾀﾞ*",
+    "*===doe*",
     "O*\\P*",
     "T*",
     "a",

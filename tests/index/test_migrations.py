@@ -11,7 +11,7 @@ from pacsnode.errors import IndexFailure
 from pacsnode.index import migrations, schema
 from pacsnode.index.migrations import Migration
 from pacsnode.index.sqlite import SqliteIndex
-from tests.index.samples import instance
+from tests.index.samples import everything_about, instance
 
 NEXT = schema.SCHEMA_VERSION + 1
 STEPS = (
@@ -72,6 +72,38 @@ def test_newer_schema(path: Path, read_only: bool) -> None:
         SqliteIndex(path, read_only=read_only)
     with pytest.raises(IndexFailure, match="newer"):
         migrations.upgrade(path)
+
+
+def test_upgrade_is_as_good_as_new(tmp_path: Path) -> None:
+    """A file of the first schema, with the names of then, comes to hold the indexes and names of a fresh one."""
+    fresh, old = tmp_path / "fresh.db", tmp_path / "old.db"
+    for path in (fresh, old):
+        index = SqliteIndex(path)
+        index.add(everything_about(1))
+        index.close()
+    connection = apsw.Connection(str(old))
+    for number in ("group_1", "group_2", "group_3", "more"):
+        connection.execute(f"DROP INDEX patient_name_comparable_{number}")
+    connection.execute("CREATE INDEX patient_name_several ON patient (instr(patient_name_comparable, '='))")
+    connection.execute("UPDATE patient SET patient_name_comparable = 'before'")
+    connection.execute("UPDATE study SET referring_physician_name_comparable = 'before'")
+    connection.close()
+    set_version(old, 1)
+
+    assert migrations.upgrade(old)
+
+    assert contents(fresh) == contents(old)
+
+
+def contents(path: Path) -> tuple[list[tuple[object, ...]], list[object]]:
+    """All rows, and the definitions of all indexes."""
+    index = SqliteIndex(path, read_only=True)
+    rows = list(index.dump())
+    index.close()
+    connection = apsw.Connection(str(path))
+    indexes = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' ORDER BY name").fetchall()
+    connection.close()
+    return rows, list(indexes)
 
 
 def test_foreign_database(tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ SELECTIVE: dict[str, dict[str, Condition]] = {
     "name": {"patient_name": OneOf(("Doe^John",))},
     "name by wildcard": {"patient_name": Wildcard("Doe^J*n")},
     "name by two groups": {"patient_name": Wildcard("Doe*=山*")},
+    "name by its ideographic group": {"patient_name": Wildcard("*=山*")},
+    "name by its phonetic group": {"patient_name": OneOf(("==やま^だ",))},
+    "several names": {"patient_name": OneOf(("Doe^John", "山^田", "Doe=山"))},
     "name and date": {"patient_name": Wildcard("D*"), "study_date": OneOf(("20240229",))},
     "name in the middle, and date": {"patient_name": Wildcard("*D*"), "study_date": OneOf(("20240229",))},
 }
