@@ -17,6 +17,7 @@ from pacsnode import recovery
 from pacsnode.archive import Archive, Finding
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
@@ -41,6 +42,12 @@ def index_path(config: Config) -> Path:
 def mark_file(config: Config) -> MarkFile:
     """The note of how far store and index of this node are known to agree."""
     return MarkFile(config.node.data / "mark")
+
+
+def assumptions(config: Config) -> Assumptions:
+    """In which character set text is read that declares none, by who sent it."""
+    by_peer = {entry.title_for(name): entry.assume_charset for name, entry in config.peer_entries.items()}
+    return Assumptions({title: terms for title, terms in by_peer.items() if terms}, config.node.assume_charset)
 
 
 def is_new(config: Config) -> bool:
@@ -74,7 +81,7 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
             raise IndexFailure(f"{path} is missing, but there are objects; rebuild it by: pacsnode reindex")
         index = SqliteIndex(path, duplicates=config.storage.duplicates, read_only=read_only)
         stack.callback(index.close)
-        archive = Archive(store, index, system_clock)
+        archive = Archive(store, index, system_clock, assumptions(config))
         if not read_only:
             stack.enter_context(recovery.kept_settled(archive, mark_file(config), leftovers=store.sweep()))
             stack.callback(index.close)  # before the mark says that nothing is open any more
@@ -150,7 +157,7 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
         _finish_swap(current)
         with contextlib.closing(_begun_or_new(building)) as index:
             store = open_store(config, read_only=False)
-            yield from Archive(store, index, system_clock).rebuild()
+            yield from Archive(store, index, system_clock, assumptions(config)).rebuild()
         if _beside(building, "-wal").exists():
             raise IndexFailure(f"{building} could not be closed; look for what has it open, and run this again")
         _sync(building)

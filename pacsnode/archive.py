@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from pacsnode.dicom import header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import (
     BadDataset,
     DuplicateRefused,
@@ -54,10 +55,12 @@ class Finding:
 class Archive:
     """Store and index under one promise: what was acknowledged is there, unaltered, and can be found."""
 
-    def __init__(self, store: Store, index: Index, clock: Clock) -> None:
+    def __init__(self, store: Store, index: Index, clock: Clock, assumed: Assumptions = Assumptions()) -> None:  # noqa: B008 - frozen
+        """``assumed``: in which character set the text of data sets that declare none is read, by who sent them."""
         self.store = store
         self.index = index
         self.clock = clock
+        self.assumed = assumed
         self.arrivals = Arrivals()
 
     def receive(self, arrival: Arrival) -> Ingest:
@@ -159,7 +162,7 @@ class Archive:
             walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
             try:
                 feed(source, walker)
-                found = header.read_header(walker.finish())
+                found = header.read_header(walker.finish(), self.assumed.of(arrival.calling_ae))
             except BadDataset as error:
                 raise ObjectDamaged(f"{key}: {error}") from error
         stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
@@ -242,9 +245,9 @@ class Ingest:
 
         What is here already is not taken on trust: where its object is damaged, what came takes its place.
         """
-        found = header.read_header(self._walker.finish())
-        header.check_against(found, self.arrival)
         archive = self._archive
+        found = header.read_header(self._walker.finish(), archive.assumed.of(self.arrival.calling_ae))
+        header.check_against(found, self.arrival)
         known = None
         if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
             known = self._known(found.sop_instance_uid)

@@ -19,6 +19,7 @@ from pacsnode.config.values import (
     Address,
     AeTitle,
     Buffer,
+    CharacterSet,
     Count,
     DataFolder,
     Deadline,
@@ -59,6 +60,8 @@ class Node(Table):
     """Where to listen: one "HOST:PORT" or a list of them; IPv6 as "[::1]:11112"; port 0 is any free one."""
     data: DataFolder = Path("/var/lib/pacsnode")
     """Folder of the objects and the index; a relative path starts at this file's folder. Without any file: ./var."""
+    assume_charset: CharacterSet = ""
+    """Character set of text that declares none: as `assume_charset` of a peer, for everybody else and for imports."""
 
 
 class Access(Table):
@@ -83,6 +86,12 @@ class PeerEntry(Table):
     """What it may do here: any of "echo", "store", "find", "get", "move", "commit"."""
     associations: Annotated[int, Field(ge=1, le=16)] = 1
     """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
+    assume_charset: CharacterSet = ""
+    """Character set of its images and queries that declare none: "ISO_IR 100", "ISO 2022 IR 149" …; "": the node's."""
+
+    def title_for(self, name: str) -> str:
+        """The AE title of the peer with this name. Raises ValueError where it has none and the name cannot be one."""
+        return self.ae_title or ae_title(name)
 
 
 class Storage(Table):
@@ -180,7 +189,7 @@ class Config(Table):
         return {
             name: Peer(
                 name,
-                entry.ae_title or ae_title(name),
+                entry.title_for(name),
                 entry.host,
                 entry.port,
                 allow=entry.allow,
@@ -199,7 +208,7 @@ class Config(Table):
         owners: dict[str, str] = {}
         for name, entry in self.peer_entries.items():
             try:
-                title = entry.ae_title or ae_title(name)
+                title = entry.title_for(name)
             except ValueError as error:
                 raise ValueError(f"[peers.{name}] has no AE title for a name; give it an ae_title") from error
             if owners.setdefault(title, name) != name:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -64,6 +64,18 @@ def decode(value: bytes, terms: str, vr: str) -> str:
 def declared(terms: str, assumed: str) -> str:
     """``terms`` where they name a set that goes beyond ASCII, else ``assumed``."""
     return terms if any(_number(term) in _TELLING for term in terms.split("\\")[:_MAX_TERMS]) else assumed
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What the text of peers is read in where they declare no set, by AE title, and of everybody else."""
+
+    by_ae_title: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+
+    def of(self, calling_ae: str) -> str:
+        """The Specific Character Set assumed of this AE title."""
+        return self.by_ae_title.get(calling_ae, self.otherwise)
 
 
 def encode(text: str, terms: str) -> tuple[bytes, str]:

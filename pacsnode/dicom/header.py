@@ -27,12 +27,14 @@ _MANDATORY = {
 }
 
 
-def read_header(elements: Elements) -> InstanceHeader:
+def read_header(elements: Elements, assumed: str = "") -> InstanceHeader:
     """Decode the attributes of the index; what is absent is "", what is too long for its VR is kept.
 
+    ``assumed`` is the Specific Character Set of a data set that declares none.
     Padding is stripped from every single value. Raises BadDataset without one of the four UIDs.
     """
-    terms = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    sent = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    terms = charset.declared(sent, assumed)
     values = {}
     for attribute in _ATTRIBUTES:
         element = elements.by_tag.get(attribute.tag)

@@ -62,7 +62,7 @@ class FindRequest:
     query: Query
     requested: tuple[int, ...]  # tags as they were sent, known or not
     unsupported: frozenset[int]  # neither matched nor answered: matches are told with FF01
-    specific_character_set: str  # of the request, as it was sent
+    specific_character_set: str  # of the request, as it was sent; what is assumed where it declared none
     answered: tuple[int, ...]  # tags of every response, ascending, but Specific Character Set
 
     @property
@@ -83,14 +83,14 @@ class RetrieveRequest:
         return self.query.level
 
 
-def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root) -> FindRequest:
-    """Read the identifier of a C-FIND (PS3.4 C.4.1.1.3.1).
+def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root, *, assumed: str = "") -> FindRequest:
+    """Read the identifier of a C-FIND (PS3.4 C.4.1.1.3.1); ``assumed`` is its character set where it declares none.
 
     Raises InvalidQuery with a text of at most 64 ASCII characters that names the offending tag, where there is one.
     """
     elements = _read(data, transfer_syntax_uid)
     level = _level(elements, root)
-    terms = _plain(elements, SPECIFIC_CHARACTER_SET)
+    terms = charset.declared(_plain(elements, SPECIFIC_CHARACTER_SET), assumed)
     tags = tuple(tag for tag in elements.by_tag if tag & 0xFFFF)  # without group lengths
     asked = [BY_TAG[tag] for tag in tags if tag in BY_TAG and _DEPTH[BY_TAG[tag].level] <= _DEPTH[level]]
 
@@ -109,14 +109,14 @@ def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root) -> FindRequest
     )
 
 
-def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root) -> RetrieveRequest:
+def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root, *, assumed: str = "") -> RetrieveRequest:
     """Read the identifier of a C-MOVE or C-GET (PS3.4 C.4.2.1.4, C.4.3.1.3): unique keys, and that of the level filled.
 
     Patient ID narrows in the Study Root, too. Other keys may be there, but empty. InvalidQuery is as in ``parse_find``.
     """
     elements = _read(data, transfer_syntax_uid)
     level = _level(elements, root)
-    terms = _plain(elements, SPECIFIC_CHARACTER_SET)
+    terms = charset.declared(_plain(elements, SPECIFIC_CHARACTER_SET), assumed)
     keys = {UNIQUE_KEYS[one] for one in Level if _DEPTH[one] <= _DEPTH[level]}
     conditions: dict[str, Condition] = {}
     for tag, element in elements.by_tag.items():

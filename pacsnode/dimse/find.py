@@ -9,6 +9,7 @@ from contextlib import closing
 
 from pacsnode import log
 from pacsnode.dicom import identifier
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.dicom.response import MatchEncoder
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
@@ -25,10 +26,18 @@ _RESPONSES_PER_SEND = 32  # a C-CANCEL is looked for between two sends
 class FindService:
     """Answers queries in all three information models."""
 
-    def __init__(self, index: Index, access: Access, retrieve_ae_title: str) -> None:
+    def __init__(
+        self,
+        index: Index,
+        access: Access,
+        retrieve_ae_title: str,
+        assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
+    ) -> None:
+        """``assumed``: in which character set a query that declares none is read, and answered where that can be."""
         self._index = index
         self._access = access
         self._retrieve_ae_title = retrieve_ae_title
+        self._assumed = assumed
         self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
@@ -61,7 +70,7 @@ class FindService:
         if service != CommandField.C_FIND_RQ or root is None:
             raise InvalidQuery("C-FIND on a presentation context of another service")
         syntax = request.context.transfer_syntax
-        asked = identifier.parse_find(data, syntax, root)
+        asked = identifier.parse_find(data, syntax, root, assumed=self._assumed.of(association.titles.calling_ae))
         encoder = MatchEncoder(asked, syntax, retrieve_ae_title=self._retrieve_ae_title)
         answers.begin(status.PENDING_WITHOUT_OPTIONAL_KEYS if asked.unsupported else status.PENDING)
         limit = association.limits.results
