@@ -13,8 +13,9 @@ from pydicom.valuerep import PN_DELIMS
 
 from pacsnode.dicom.charset import Assumptions
 from tests.dicom.dataset_bytes import REAL_FILES, needs_real_files
+from tests.dimse import images
 from tests.dimse.conftest import Nodes, Running
-from tests.dimse.raw_peer import C_FIND, STUDY_FIND, Offer, identifier, parse_elements
+from tests.dimse.raw_peer import C_FIND, FAILED, STUDY_FIND, STUDY_GET, Offer, identifier, parse_elements
 from tests.system import dcmtk
 
 PATIENT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
@@ -161,6 +162,21 @@ def test_nothing_declared(nodes: Nodes, script: Script) -> None:
     terms, raw = find(node, "", script.asked)
 
     assert (script.terms, script.text) == (terms, read(terms, raw))
+
+
+@pytest.mark.parametrize(("declared", "failed"), [("", 1), ("ISO_IR 126", 0)])
+def test_retrieves_are_read_alike(nodes: Nodes, declared: str, failed: int) -> None:
+    """A Patient ID beyond ASCII in a C-GET is read in the assumed set where none is declared."""
+    node = nodes.start(assumed=Assumptions(otherwise="ISO_IR 144"))
+    node.keep(1, patient_id="Ж1".encode("iso8859-5"))
+    keys: dict[int, str | bytes] = {LEVEL: "STUDY", PATIENT_ID: "Ж1".encode("iso8859-5"), 0x0020000D: images.STUDY}
+    keys |= {CHARSET: declared} if declared else {}
+
+    with node.connect(Offer(1, STUDY_GET)) as peer:
+        _, (final,) = peer.get(1, STUDY_GET, identifier(keys))
+        peer.release()
+
+    assert failed == final.number(FAILED)  # for want of a context to send it on
 
 
 @pytest.mark.parametrize(
