@@ -7,9 +7,9 @@ import struct
 from dataclasses import fields
 from functools import lru_cache
 
-from pacsnode.dicom import charset
+from pacsnode.dicom import items
 from pacsnode.dicom.attributes import BY_NAME
-from pacsnode.dicom.coding import tag_name
+from pacsnode.dicom.coding import Coding, tag_name
 from pacsnode.dicom.walk import Element, Elements
 from pacsnode.errors import BadDataset, MalformedUid, UidMismatch
 from pacsnode.model import Arrival, InstanceHeader, Uid
@@ -37,6 +37,9 @@ def read_header(elements: Elements) -> InstanceHeader:
     for attribute in _ATTRIBUTES:
         element = elements.by_tag.get(attribute.tag)
         if element is not None and element.value:
+            if attribute.vr == "SQ":
+                values[attribute.name] = _items(element, attribute.name, terms, elements.coding)
+                continue
             vr = attribute.vr if element.vr in ("", "UN") else element.vr
             values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
     for name, keyword in _MANDATORY.items():
@@ -67,8 +70,15 @@ def check_against(header: InstanceHeader, arrival: Arrival) -> None:
 def _text(value: bytes, attribute_vr: str, vr: str, terms: str, is_little_endian: bool) -> str:
     if attribute_vr == "US" and vr in _BINARY_LAYOUTS:
         return _numbers(value, ("<" if is_little_endian else ">") + _BINARY_LAYOUTS[vr])
-    decoded = charset.decode(value, terms, attribute_vr)
-    return "\\".join(part.strip(_PADDING) for part in decoded.split("\\"))
+    return items.decode(value, terms, attribute_vr)
+
+
+@lru_cache(maxsize=1024)  # as above
+def _items(element: Element, name: str, terms: str, coding: Coding) -> str:
+    if len(element.value) > items.MAX_BYTES:
+        return ""
+    attribute = BY_NAME[name]
+    return items.text_of(items.read_items(element, coding), attribute.items, terms)
 
 
 def _numbers(value: bytes, layout: str) -> str:

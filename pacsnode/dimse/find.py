@@ -63,7 +63,7 @@ class FindService:
         syntax = request.context.transfer_syntax
         asked = identifier.parse_find(data, syntax, root)
         encoder = MatchEncoder(asked, syntax, retrieve_ae_title=self._retrieve_ae_title)
-        answers.begin(status.PENDING_WITHOUT_OPTIONAL_KEYS if asked.unsupported else status.PENDING)
+        answers.begin(status.PENDING if asked.is_supported else status.PENDING_WITHOUT_OPTIONAL_KEYS)
         limit = association.limits.results
         with closing(self._index.find(asked.query)) as matches:
             for match in matches:

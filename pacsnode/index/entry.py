@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME
-from pacsnode.index.matching import as_integer, comparable_name, comparable_time, significant
+from pacsnode.index.matching import (
+    as_integer,
+    comparable_moment,
+    comparable_name,
+    comparable_time,
+    significant,
+    storable,
+)
 from pacsnode.index.schema import NO_NUMBER
 from pacsnode.model import Instance, InstanceHeader, Key, Level, StoredObject, Uid
 
@@ -25,10 +32,12 @@ KEPT: Mapping[Level, tuple[str, ...]] = {
 COMPARABLE: Mapping[str, Callable[[str], str | int]] = {
     **{a.name: comparable_name for a in ATTRIBUTES if a.vr == "PN"},
     **{a.name: comparable_time for a in ATTRIBUTES if a.vr == "TM"},
+    **{a.name: comparable_moment for a in ATTRIBUTES if a.vr == "DT"},
     "instance_number": lambda text: NO_NUMBER if (number := as_integer(text)) is None else number,
 }
 """The attributes that have a second column, in which they are compared or sorted."""
 
+_CLEANED: Mapping[str, Callable[[str], str]] = {a.name: storable for a in ATTRIBUTES if a.vr == "SQ"}
 _FIELDS = tuple(field.name for field in fields(InstanceHeader))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STORED = ("key", "size", "digest", "transfer_syntax_uid", "offset", "received_at", "calling_ae", "called_ae")
@@ -56,7 +65,7 @@ def columns(level: Level) -> tuple[str, ...]:
 
 def describe(header: InstanceHeader, level: Level) -> Values:
     """The header's values for one level's table."""
-    values = {name: significant(getattr(header, name)) for name in KEPT[level]}
+    values = {name: _CLEANED.get(name, significant)(getattr(header, name)) for name in KEPT[level]}
     return (*values.values(), *(COMPARABLE[name](value) for name, value in values.items() if name in COMPARABLE))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,27 @@ class Migration:
     apply: Callable[[apsw.Connection], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+_COLUMNS_OF_2: Mapping[str, str] = {
+    "patient": "other_patient_names other_patient_names_comparable ethnic_group",
+    "study": "name_of_physicians_reading_study name_of_physicians_reading_study_comparable"
+    " admitting_diagnoses_description patient_age patient_size patient_weight occupation procedure_code_sequence",
+    "series": "laterality institution_name institutional_department_name manufacturer manufacturer_model_name"
+    " performing_physician_name performing_physician_name_comparable operators_name operators_name_comparable"
+    " performed_procedure_step_start_date performed_procedure_step_start_time"
+    " performed_procedure_step_start_time_comparable request_attributes_sequence",
+    "instance": "acquisition_number acquisition_date acquisition_time acquisition_time_comparable"
+    " acquisition_date_time acquisition_date_time_comparable concept_name_code_sequence",
+}
+
+
+def _add_keys(connection: apsw.Connection) -> None:
+    """What was stored before is unknown in the new columns, until the index is built anew from the objects."""
+    for table, columns in _COLUMNS_OF_2.items():
+        for column in columns.split():
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(2, "Add keys of C-FIND: sequences, ages, devices, people", _add_keys),)
 """In order, without gaps, the last one leading to ``schema.SCHEMA_VERSION``."""
 
 
