@@ -91,7 +91,7 @@ MISTAKES = [
     (PEER + "allow = 'echo'", f'[peers.WS] allow = "echo": {LIST}'),
     (
         PEER + "tls = false",
-        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations",
+        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations, match_unknown",
     ),
     (
         PEER + "[peers.OTHER]\nae_title = 'WS'\nhost = 'h'\nport = 1",

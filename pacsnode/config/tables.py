@@ -84,6 +84,9 @@ class PeerEntry(Table):
     associations: Annotated[int, Field(ge=1, le=16)] = 1
     """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
 
+    match_unknown: bool = True
+    """true: studies without a date, accession number … match its queries for any (PS3.4 C.2.2.1.2); false: none."""
+
 
 class Storage(Table):
     """How objects are kept."""
@@ -120,7 +123,7 @@ class Limits(Table):
     dataset: Annotated[Size, Field(ge=1)] = 4 * GIB
     """Length of a data set to be stored."""
     results: Annotated[int, Field(ge=0)] = 0
-    """Matches that one C-FIND may have; 0 is no limit."""
+    """Matches that one C-FIND may have; 0 is no limit. What is beyond ends it with A700, after the matches up to it."""
     idle: Deadline = 600.0
     """Time without any message after which an association is aborted."""
     association_deadline: Deadline = 30.0
@@ -185,6 +188,7 @@ class Config(Table):
                 entry.port,
                 allow=entry.allow,
                 associations=entry.associations,
+                match_unknown=entry.match_unknown,
             )
             for name, entry in self.peer_entries.items()
         }

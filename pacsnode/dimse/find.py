@@ -9,6 +9,7 @@ from contextlib import closing
 
 from pacsnode import log
 from pacsnode.dicom import identifier
+from pacsnode.dicom.identifier import Rules
 from pacsnode.dicom.response import MatchEncoder
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
@@ -38,6 +39,8 @@ class FindService:
         extra: dict[Element, int | str | bytes] = {}
         try:
             code = self._answer(association, request, answers)
+            if answers.comment:
+                extra[Element.ERROR_COMMENT] = answers.comment
         except (PeerFailure, ProtocolViolation):
             raise
         except PacsNodeError as error:
@@ -61,13 +64,18 @@ class FindService:
         if service != CommandField.C_FIND_RQ or root is None:
             raise InvalidQuery("C-FIND on a presentation context of another service")
         syntax = request.context.transfer_syntax
-        asked = identifier.parse_find(data, syntax, root)
+        rules = Rules(
+            combines_date_and_time=request.context.combines_date_and_time,
+            matches_unknown=self._access.matches_unknown(association.titles.calling_ae),
+        )
+        asked = identifier.parse_find(data, syntax, root, rules)
         encoder = MatchEncoder(asked, syntax, retrieve_ae_title=self._retrieve_ae_title)
         answers.begin(status.PENDING if asked.is_supported else status.PENDING_WITHOUT_OPTIONAL_KEYS)
         limit = association.limits.results
         with closing(self._index.find(asked.query)) as matches:
             for match in matches:
                 if limit and answers.matches == limit:
+                    answers.comment = f"more than {limit} matches; narrow the query"
                     return status.OUT_OF_RESOURCES
                 answers.add(encoder.encode(match))
                 if answers.is_batch_full:
@@ -80,11 +88,12 @@ class FindService:
 class _Answers:
     """The responses to one request, sent many at a time, the last ones together with the final response.
 
-    ``matches``: pending responses so far; known even when the query fails half-way.
+    ``matches``: pending responses so far; known even when the query fails half-way. ``comment``: for the final one.
     """
 
     def __init__(self, association: Association, request: Message) -> None:
         self.matches = 0
+        self.comment = ""
         self._association = association
         self._request = request
         self._context_id = request.context.context_id

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.dicom.attributes import ATTRIBUTES, Requirement
 from pacsnode.index import entry, sql
 from pacsnode.index.sqlite import (
     SqliteIndex,
@@ -16,7 +17,7 @@ from pacsnode.index.sqlite import (
     page_statement,
     series_statement,
 )
-from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
+from pacsnode.model import Condition, Level, Moments, OneOf, Query, Range, Wildcard
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def walked(index: SqliteIndex, statement: str, values: tuple[str | int, ...]) ->
     ]
 
 
+REQUIRED = {"patient_id"} | {one.name for one in ATTRIBUTES if one.requirement is Requirement.REQUIRED}
 SELECTIVE: dict[str, dict[str, Condition]] = {
     "study UID": {"study_instance_uid": OneOf(("1.2.3",))},
     "several study UIDs": {"study_instance_uid": OneOf(("1.2.3", "1.2.4"))},
@@ -51,6 +53,8 @@ SELECTIVE: dict[str, dict[str, Condition]] = {
     "name by wildcard": {"patient_name": Wildcard("Doe^J*n")},
     "name by two groups": {"patient_name": Wildcard("Doe*=山*")},
     "name and date": {"patient_name": Wildcard("D*"), "study_date": OneOf(("20240229",))},
+    "dates with times": {"study_date": Moments("study_time", "20240228100000.000000", "20240229120000.000000")},
+    "dates with times from": {"study_date": Moments("study_time", "20240228100000.000000", None)},
     "name in the middle, and date": {"patient_name": Wildcard("*D*"), "study_date": OneOf(("20240229",))},
 }
 
@@ -89,11 +93,14 @@ def test_where_a_search_begins(index: SqliteIndex, conditions: dict[str, Conditi
         assert entry.TABLE_OF[first] == searched[0]
 
 
+@pytest.mark.parametrize("unknown", [frozenset(), frozenset(REQUIRED)], ids=["known", "unknown"])
 @pytest.mark.parametrize("conditions", SELECTIVE.values(), ids=SELECTIVE)
 @pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
-def test_selective_queries(index: SqliteIndex, level: Level, conditions: dict[str, Condition]) -> None:
-    """A UID, an identifier, a date or the beginning of a name leads to the rows."""
-    query = Query(level, conditions)
+def test_selective_queries(
+    index: SqliteIndex, level: Level, conditions: dict[str, Condition], unknown: frozenset[str]
+) -> None:
+    """A UID, an identifier, a date or the beginning of a name leads to the rows, also where what is unknown matches."""
+    query = Query(level, conditions, unknown_matches=unknown)
     found = sql.selection(query)
     below = sql.selection(query, Level.STUDY, Level.SERIES)
 

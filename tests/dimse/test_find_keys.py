@@ -1,0 +1,89 @@
+"""C-FIND over the wire: what is matched how, by key, by negotiation and by peer."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from pydicom.dataset import Dataset
+
+from pacsnode.model import Peer
+from tests.dicom.dataset_bytes import Branch, Leaf
+from tests.dimse import images
+from tests.dimse.conftest import Nodes, Running
+from tests.dimse.raw_peer import C_FIND, STUDY_FIND, RawPeer, associate_rq, identifier, item, parse_elements
+from tests.dimse.test_find import FIND, LEVEL, STUDY_ROOT, STUDY_UID, ask, found, querying
+
+TIMED = {1: (b"20060705", b"0900"), 2: (b"20060705", b"1200"), 3: (b"20060706", b"0300"), 4: (b"20060707", b"1900")}
+
+
+@pytest.mark.parametrize(
+    ("offered", "expected"),
+    [(b"", [2]), (b"\1\0", [2]), (b"\0\1", [2, 3]), (b"\1\1\1\1\1", [2, 3])],
+)
+def test_dates_and_times(node: Running, offered: bytes, expected: list[int]) -> None:
+    """Ranges of date and time are one interval where that was agreed on, else so many hours of each day
+    (PS3.4 C.2.2.2.5.4)."""
+    for number, (date, time) in TIMED.items():
+        node.keep(number, study=f"{images.ROOT}.1.{number}", series=f"{images.ROOT}.2.{number}", date=date, time=time)
+    raw = struct.pack(">H", len(STUDY_FIND)) + STUDY_FIND.encode() + offered
+    keys = {LEVEL: "STUDY", 0x00080020: "20060705-20060707", 0x00080030: "1000-1800", STUDY_UID: ""}
+    with RawPeer(node.port) as peer:
+        peer.associate(request=associate_rq(FIND, user_items=item(0x56, raw) if offered else b""))
+        peer.start_query(1, C_FIND, STUDY_FIND, identifier(keys))
+        *pending, _ = peer.responses()
+
+    uids = [parse_elements(response.data_set or b"")[STUDY_UID].decode().strip("\0") for response in pending]
+    assert [f"{images.ROOT}.1.{number}" for number in expected] == uids
+
+
+@pytest.mark.parametrize(("matches", "expected"), [(True, ["P1", "P2"]), (False, ["P1"])])
+def test_what_is_unknown(nodes: Nodes, matches: bool, expected: list[str]) -> None:
+    """A study without accession number matches any, unless the peer's configuration says otherwise
+    (PS3.4 C.2.2.1.2)."""
+    node = nodes.start(Peer("w", "WORKSTATION", "127.0.0.1", 1, match_unknown=matches))
+    node.keep(1)
+    node.keep(2, study="1.2.2", series="1.2.3", patient_id=b"P2", without=(0x00080050,))
+    node.keep(3, study="1.3.2", series="1.3.3", patient_id=b"P3", more=(), without=(0x00080020,))
+
+    answers = ask(
+        node, STUDY_ROOT, QueryRetrieveLevel="STUDY", AccessionNumber="ACC1", StudyDate="20240102", PatientID=""
+    )
+    without_date = ["P3"] if matches else []
+    assert sorted([*expected, *without_date]) == found(answers, "PatientID")
+
+
+def test_what_is_unknown_to_others(node: Running) -> None:
+    """Peers that are not configured have the rule of the standard; a pattern asks for characters all the same."""
+    node.keep(1, without=(0x00080050,))
+
+    assert ["P1"] == found(
+        ask(node, STUDY_ROOT, QueryRetrieveLevel="STUDY", AccessionNumber="A", PatientID=""), "PatientID"
+    )
+    assert [] == found(
+        ask(node, STUDY_ROOT, QueryRetrieveLevel="STUDY", AccessionNumber="A*", PatientID=""), "PatientID"
+    )
+
+
+def test_sequences(node: Running) -> None:
+    """One item has to match all item keys; only such items are told, with what was asked for (PS3.4 C.2.2.2.6)."""
+    item_keys = {0x00080100: b"A1", 0x00080102: b"99X ", 0x00080104: b"One "}
+    others = {0x00080100: b"B1", 0x00080102: b"99Y "}
+    coded = Branch(
+        0x00081032, tuple(tuple(Leaf(tag, "SH", raw) for tag, raw in one.items()) for one in (item_keys, others))
+    )
+    node.keep(1, more=(coded,))
+    matches = []
+    for text, scheme in (("A*", "99X"), ("A1", "99Y"), ("B1", "")):
+        query, code = Dataset(), Dataset()
+        query.QueryRetrieveLevel, code.CodeValue, code.CodingSchemeDesignator = "STUDY", text, scheme
+        query.ProcedureCodeSequence = [code]
+        with querying(node) as association:
+            *pending, (final, _) = association.send_c_find(query, STUDY_ROOT)
+        assert 0 == final.Status
+        matches.append(
+            [[(one.CodeValue, one.dir()) for one in (match or Dataset()).ProcedureCodeSequence] for _, match in pending]
+        )
+
+    keywords = ["CodeValue", "CodingSchemeDesignator"]
+    assert [[[("A1", keywords)]], [], [[("B1", keywords)]]] == matches
