@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
 from pacsnode.model import Peer
@@ -12,7 +13,8 @@ from tests.dicom.dataset_bytes import Branch, Leaf
 from tests.dimse import images
 from tests.dimse.conftest import Nodes, Running
 from tests.dimse.raw_peer import C_FIND, STUDY_FIND, RawPeer, associate_rq, identifier, item, parse_elements
-from tests.dimse.test_find import FIND, LEVEL, STUDY_ROOT, STUDY_UID, ask, found, querying
+from tests.dimse.test_find import FIND, LEVEL, STUDY_ROOT, STUDY_UID, ask, asked, found, querying
+from tests.system import dcmtk
 
 TIMED = {1: (b"20060705", b"0900"), 2: (b"20060705", b"1200"), 3: (b"20060706", b"0300"), 4: (b"20060707", b"1900")}
 
@@ -87,3 +89,102 @@ def test_sequences(node: Running) -> None:
 
     keywords = ["CodeValue", "CodingSchemeDesignator"]
     assert [[[("A1", keywords)]], [], [[("B1", keywords)]]] == matches
+
+
+RICH = {
+    "STUDY": {
+        "OtherPatientNames": ("Other^Made", "OTHER*"),
+        "EthnicGroup": ("E1", "E1"),
+        "NameOfPhysiciansReadingStudy": ("Reader^R", "reader^r"),
+        "AdmittingDiagnosesDescription": ("Cough", "C*h"),
+        "PatientAge": ("070Y", "070Y"),
+        "PatientSize": ("1.80", "1.8"),
+        "PatientWeight": ("70.5", "70.50"),
+        "Occupation": ("Potter", "P*"),
+    },
+    "SERIES": {
+        "Laterality": ("L", "L"),
+        "InstitutionName": ("Hospital", "H*"),
+        "InstitutionalDepartmentName": ("Radiology", "Radiology"),
+        "Manufacturer": ("ACME", "ACME"),
+        "ManufacturerModelName": ("Model 1", "Model ?"),
+        "PerformingPhysicianName": ("Who^Dr", "who*"),
+        "OperatorsName": ("Op^A\\Op^B", "OP^B"),
+        "PerformedProcedureStepStartDate": ("20240229", "20240201-20240301"),
+        "PerformedProcedureStepStartTime": ("1015", "10-11"),
+    },
+    "IMAGE": {
+        "AcquisitionNumber": ("3", "03"),
+        "AcquisitionDate": ("20240229", "-20240301"),
+        "AcquisitionTime": ("101500.5", "1015-1016"),
+        "AcquisitionDateTime": ("20240229101500+0100", "2024022909-2024022910"),
+    },
+}
+NO_MATCH = {"PN": "Nobody*", "DA": "19700101", "TM": "2359", "DT": "1970", "DS": "0", "IS": "99", "AS": "001D"}
+CASES = [(level, keyword, *values) for level, keys in RICH.items() for keyword, values in keys.items()]
+
+
+def tag_of(keyword: str) -> int:
+    """The tag, by pydicom's dictionary."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    return tag
+
+
+@pytest.fixture
+def rich(node: Running) -> Running:
+    """One image with a value for each of these keys."""
+    stored = [(tag_of(keyword), dictionary_VR(keyword), text) for _, keyword, text, _ in CASES]
+    node.keep(1, more=[Leaf(tag, vr, text.encode() + b" " * (len(text) % 2)) for tag, vr, text in stored])
+    return node
+
+
+@pytest.mark.parametrize(("level", "keyword", "stored", "key"), CASES, ids=[case[1] for case in CASES])
+def test_optional_keys(rich: Running, level: str, keyword: str, stored: str, key: str) -> None:
+    """Each key is matched and told; FF01 is not needed."""
+    tag, other = tag_of(keyword), NO_MATCH.get(dictionary_VR(keyword), "NONE")
+    (match, final), (alone,) = (asked(rich, identifier({LEVEL: level, tag: text})) for text in (key, other))
+
+    assert (0xFF00, 0x0000, 0x0000) == (match.status, final.status, alone.status)
+    assert stored == parse_elements(match.data_set or b"")[tag].decode().strip()
+
+
+needs_dcmtk = pytest.mark.skipif(bool(dcmtk.missing()), reason="DCMTK is not installed")
+
+
+def findscu(node: Running, *keys: str) -> str:
+    """What DCMTK's client prints of a query."""
+    return dcmtk.run("findscu", "-v", "-S", *dcmtk.address(node.port), *dcmtk.keys(keys))
+
+
+@needs_dcmtk
+def test_sequences_with_dcmtk(node: Running) -> None:
+    """DCMTK's findscu asks for item keys, and reads the items of the answer."""
+    request = (Leaf(0x00400009, "SH", b"S1"), Leaf(0x00401001, "SH", b"R1"))
+    node.keep(1, more=(Branch(0x00400275, (request,), has_length=False, items_have_length=False),))
+    keys = ("QueryRetrieveLevel=SERIES", "RequestAttributesSequence[0].ScheduledProcedureStepID")
+    found_it = findscu(node, *keys, "RequestAttributesSequence[0].RequestedProcedureID=R?")
+    found_none = findscu(node, *keys, "RequestAttributesSequence[0].RequestedProcedureID=X")
+
+    assert 1 == found_it.count("Find Response: ")
+    assert "[S1]" in found_it
+    assert "Find Response: " not in found_none
+
+
+@needs_dcmtk
+def test_optional_keys_with_dcmtk(rich: Running) -> None:
+    """DCMTK's findscu finds by device, person and decimal number, and prints what was asked for."""
+    keys = (
+        "Manufacturer=AC*",
+        "OperatorsName=OP^A",
+        "PatientWeight=7.05e1",
+        "ModalitiesInStudy=CT\\MR",
+        "InstitutionName",
+    )
+    printed = findscu(
+        rich, "QueryRetrieveLevel=SERIES", *keys, "InstanceAvailability", "NumberOfSeriesRelatedInstances"
+    )
+
+    assert 1 == printed.count("Find Response: ")
+    for told in ("[ACME]", "Op^A\\Op^B", "[70.5]", "[CT]", "[Hospital]", "[ONLINE]", "[PACSNODE]"):
+        assert told in printed
