@@ -196,6 +196,10 @@ class Items:
 Condition = OneOf | Wildcard | Range | Moments | Items
 
 
+OBJECT_KEY = "object_key"
+"""May be requested like an attribute: the key of the object that describes the entity. It may be gone meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A parsed identifier: which entities of which level, and what to tell of them.

@@ -146,6 +146,13 @@ class Limits(Table):
         return self
 
 
+class Find(Table):
+    """How queries are answered."""
+
+    read_headers: bool = False
+    """true: optional keys that are not in the index are told, not matched, from one object of each match; slower."""
+
+
 class Commitment(Table):
     """Storage commitment: how peers are told which of their instances are safe here."""
 
@@ -174,6 +181,7 @@ class Config(Table):
     peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
     storage: Storage = Storage()
     limits: Limits = Limits()
+    find: Find = Find()
     commitment: Commitment = Commitment()
     log: Log = Log()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from pacsnode.dicom import syntax
@@ -58,6 +58,11 @@ class ElementWriter:
     item: struct.Struct  # tag in two halves, and 32 bits of length
     reserved: bytes  # between VR and length of a sequence
 
+    def knowing(self, vrs: Mapping[int, str]) -> ElementWriter:
+        """One that writes these tags, too; with lengths of 16 bits in explicit VR."""
+        more = _headers(vrs, self.short.format[0], is_implicit=not self.reserved)
+        return replace(self, headers=MappingProxyType({**self.headers, **more}))
+
     def element(self, tag: int, value: bytes) -> bytes:
         """One element, padded to an even length. What cannot be that long in explicit VR is left unknown."""
         header, padding = self.headers[tag]
@@ -82,14 +87,18 @@ class ElementWriter:
             return b""
 
 
-def _writer(order: str, *, is_implicit: bool) -> ElementWriter:
-    headers = {
+def _headers(vrs: Mapping[int, str], order: str, *, is_implicit: bool) -> dict[int, tuple[bytes, bytes]]:
+    return {
         tag: (
             struct.pack(order + "HH", tag >> 16, tag & 0xFFFF) + (b"" if is_implicit else vr.encode("ascii")),
             b"\0" if vr == "UI" else b" ",
         )
-        for tag, vr in _VRS.items()
+        for tag, vr in vrs.items()
     }
+
+
+def _writer(order: str, *, is_implicit: bool) -> ElementWriter:
+    headers = _headers(_VRS, order, is_implicit=is_implicit)
     length = struct.Struct(order + ("I" if is_implicit else "H"))
     lengths = tuple(length.pack(size + (size & 1)).decode("latin-1") for size in range(_TABLED_LENGTHS))
     return ElementWriter(

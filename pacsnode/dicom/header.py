@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import lru_cache
 
 from pacsnode.dicom import items
-from pacsnode.dicom.attributes import BY_NAME
+from pacsnode.dicom.attributes import BY_NAME, Attribute
 from pacsnode.dicom.coding import Coding, tag_name
 from pacsnode.dicom.walk import Element, Elements
 from pacsnode.errors import BadDataset, MalformedUid, UidMismatch
@@ -32,7 +33,7 @@ def read_header(elements: Elements) -> InstanceHeader:
 
     Padding is stripped from every single value. Raises BadDataset without one of the four UIDs.
     """
-    terms = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    terms = _terms(elements)
     values = {}
     for attribute in _ATTRIBUTES:
         element = elements.by_tag.get(attribute.tag)
@@ -47,6 +48,17 @@ def read_header(elements: Elements) -> InstanceHeader:
             raise BadDataset(f"{keyword} {_tag(name)} is missing or empty")
     sop_class, sop_instance, study, series = (Uid(values.pop(name)) for name in _MANDATORY)
     return InstanceHeader(sop_class, sop_instance, study, series, **values)
+
+
+def read_values(elements: Elements, attributes: Iterable[Attribute]) -> dict[str, str]:
+    """The values of these attributes, by name, as ``read_header`` decodes them; none for sequences."""
+    terms = _terms(elements)
+    values = {}
+    for attribute in attributes:
+        element = elements.by_tag.get(attribute.tag, Element("", b""))
+        vr = attribute.vr if element.vr in ("", "UN") else element.vr
+        values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
+    return values
 
 
 def check_against(header: InstanceHeader, arrival: Arrival) -> None:
@@ -64,6 +76,10 @@ def check_against(header: InstanceHeader, arrival: Arrival) -> None:
     for name in ("study_instance_uid", "series_instance_uid"):
         if not _HARMLESS_UID.match(getattr(header, name)):
             raise BadDataset(f"{_MANDATORY[name]} {_tag(name)} is malformed")
+
+
+def _terms(elements: Elements) -> str:
+    return elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
 
 
 @lru_cache(maxsize=4096)  # the instances of a series repeat most values: 1 µs instead of 4 for each

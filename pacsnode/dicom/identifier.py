@@ -23,9 +23,10 @@ from pacsnode.dicom.encode import (
     writer_of,
 )
 from pacsnode.dicom.items import SequenceKey
+from pacsnode.dicom.readable import attribute_of
 from pacsnode.dicom.walk import DataSetWalker, Elements
 from pacsnode.errors import BadDataset, InvalidQuery
-from pacsnode.model import Condition, Level, OneOf, Query, Uid
+from pacsnode.model import OBJECT_KEY, Condition, Level, OneOf, Query, Uid
 
 MAX_FAILED_UIDS = 1000  # 65 bytes each: more would not fit the 16 bits of an explicit VR length
 
@@ -70,6 +71,7 @@ class FindRequest:
     answered: tuple[int, ...]  # tags of every response, ascending, but Specific Character Set
     unmatched: frozenset[int] = frozenset()  # answered, but not, or not in all their items' keys, matched: FF01, too
     sequences: Mapping[int, SequenceKey] = field(default_factory=dict)  # those answered, by tag
+    read: Mapping[int, Attribute] = field(default_factory=dict)  # answered, but in no column: an object tells, by tag
 
     @property
     def level(self) -> Level:
@@ -82,11 +84,12 @@ class FindRequest:
         return not self.unsupported and not self.unmatched
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What may differ from one association to another: by negotiation (PS3.4 C.5.1.1), or by the peer."""
 
     combines_date_and_time: bool = False  # of a range each: one interval instead of so many hours on each day
+    reads_headers: bool = False  # what the index does not have is told from an object
     matches_unknown: bool = False  # an empty required attribute matches any single value and range
 
 
@@ -121,7 +124,11 @@ def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root, rules: Rules =
         conditions = condition.combined(conditions)
     higher = [UNIQUE_KEYS[one] for one in root.levels if _DEPTH[one] < _DEPTH[level]]
     names = dict.fromkeys([*wished, *higher, UNIQUE_KEYS[level]])
-    known = {attribute.tag for attribute in asked}
+    read = {tag: found for tag in tags if (found := attribute_of(tag))} if rules.reads_headers else {}
+    read = {tag: found for tag, found in read.items() if tag not in _APART}
+    if read:
+        names[OBJECT_KEY] = None
+    known = {attribute.tag for attribute in asked} | set(read)
     apart = {QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE} | ({INSTANCE_AVAILABILITY} & set(tags))
     return FindRequest(
         query=Query(level, conditions, tuple(names), _unknown(root) if rules.matches_unknown else frozenset()),
@@ -129,9 +136,10 @@ def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root, rules: Rules =
         unsupported=frozenset(set(tags) - known - _APART),
         specific_character_set=terms,
         answered=tuple(sorted(known | apart | {BY_NAME[name].tag for name in higher})),
-        unmatched=frozenset(tag for tag in _NOT_MATCHED if _plain(elements, tag))
+        unmatched=frozenset(tag for tag in (*_NOT_MATCHED, *read) if _plain(elements, tag))
         | {tag for tag, key in sequences.items() if not key.is_known},
         sequences={tag: key.sequence for tag, key in sequences.items()},
+        read=read,
     )
 
 

@@ -35,6 +35,8 @@ class MatchEncoder:
         availability: str = "ONLINE",
     ) -> None:
         self._writer = writer_of(transfer_syntax_uid)
+        if request.read:
+            self._writer = self._writer.knowing({tag: attribute.vr for tag, attribute in request.read.items()})
         self._terms = request.specific_character_set
         self._answered = request.answered
         own = {
@@ -43,7 +45,7 @@ class MatchEncoder:
             INSTANCE_AVAILABILITY: availability,
         }
         self._own = {tag: self._writer.element(tag, text.encode("ascii", "replace")) for tag, text in own.items()}
-        self._told = [BY_TAG[tag] for tag in request.answered if tag not in own]
+        self._told = [request.read.get(tag) or BY_TAG[tag] for tag in request.answered if tag not in own]
         self._sequences = request.sequences
         self._names = [attribute.name for attribute in self._told]
         self._numeric = [place for place, attribute in enumerate(self._told) if attribute.vr == "US"]

@@ -75,6 +75,11 @@ def expression(name: str) -> str:
     return f"CAST({column} AS TEXT)" if name.startswith("number_of_") and attribute.is_counted else column
 
 
+def object_key(level: Level) -> str:
+    """What to read for ``OBJECT_KEY``."""
+    return "instance.key" if level is Level.IMAGE else f"{TABLE_OF[level]}.described_by"
+
+
 def selection(query: Query, *also: Level) -> Selection:
     """The entities that match, joined with the tables of the other levels named.
 

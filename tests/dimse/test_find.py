@@ -38,6 +38,7 @@ from tests.dimse.raw_peer import (
     MESSAGE_ID,
     NO_DATA_SET,
     P_DATA,
+    PATIENT_FIND,
     PRIORITY,
     RESPONDED_TO,
     RESPONSE,
@@ -60,7 +61,7 @@ PATIENT_ROOT = PatientRootQueryRetrieveInformationModelFind
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
 PATIENT_STUDY_ONLY = PatientStudyOnlyQueryRetrieveInformationModelFind
 LEVEL, CHARSET, NAME, STUDY_UID = 0x00080052, 0x00080005, 0x00100010, 0x0020000D
-FIND = (Offer(1, STUDY_FIND), Offer(3, VERIFICATION), Offer(5, STUDY_MOVE))
+FIND = (Offer(1, STUDY_FIND), Offer(3, VERIFICATION), Offer(5, STUDY_MOVE), Offer(7, PATIENT_FIND))
 BATCH = 32
 RESPONSE_COMMAND = struct.pack("<HHIH", 0, COMMAND, 2, C_FIND | RESPONSE)
 Answers = list[tuple[int, Dataset | None]]

@@ -8,11 +8,20 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
-from pacsnode.model import Peer
+from pacsnode.model import Key, Peer
 from tests.dicom.dataset_bytes import Branch, Leaf
 from tests.dimse import images
 from tests.dimse.conftest import Nodes, Running
-from tests.dimse.raw_peer import C_FIND, STUDY_FIND, RawPeer, associate_rq, identifier, item, parse_elements
+from tests.dimse.raw_peer import (
+    C_FIND,
+    PATIENT_FIND,
+    STUDY_FIND,
+    RawPeer,
+    associate_rq,
+    identifier,
+    item,
+    parse_elements,
+)
 from tests.dimse.test_find import FIND, LEVEL, STUDY_ROOT, STUDY_UID, ask, asked, found, querying
 from tests.system import dcmtk
 
@@ -188,3 +197,62 @@ def test_optional_keys_with_dcmtk(rich: Running) -> None:
     assert 1 == printed.count("Find Response: ")
     for told in ("[ACME]", "Op^A\\Op^B", "[70.5]", "[CT]", "[Hospital]", "[ONLINE]", "[PACSNODE]"):
         assert told in printed
+
+
+COMMENTS, ADDRESS, SLICE, PRIVATE = 0x00104000, 0x00101040, 0x00180050, 0x00090010
+
+
+@pytest.fixture
+def reading(nodes: Nodes) -> Running:
+    """A node that reads headers; its study has two series, the first image says more than the others."""
+    node = nodes.start(read_headers=True)
+    more = [Leaf(COMMENTS, "LT", "Größe ".encode("latin-1") + b" "), Leaf(SLICE, "DS", b"1.5 ")]
+    node.keep(1, charset=b"ISO_IR 100", more=more)
+    node.keep(2, more=[Leaf(SLICE, "DS", b"2.5 ")], series=f"{images.ROOT}.22")
+    return node
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY"])
+def test_keys_from_the_object(reading: Running, level: str) -> None:
+    """Keys that the index does not have are told from the first object, in a character set that can say them."""
+    keys: dict[int, str | bytes] = {LEVEL: level, COMMENTS: "", SLICE: "", ADDRESS: ""}
+    match, final = asked(reading, identifier(keys), context_id=7, sop_class=PATIENT_FIND)
+    elements = parse_elements(match.data_set or b"")
+
+    assert (0xFF00, 0x0000) == (match.status, final.status)
+    assert b"ISO_IR 192" == elements[0x00080005]
+    told = [elements[tag].decode().strip() for tag in (COMMENTS, SLICE, ADDRESS)]
+    assert ["Größe", "1.5", ""] == told
+
+
+def test_keys_from_each_object(reading: Running) -> None:
+    """At IMAGE level each instance tells for itself; where a value is asked for, FF01 says that it was not matched."""
+    *matches, _ = asked(reading, identifier({LEVEL: "IMAGE", SLICE: "2.5", 0x00080018: ""}))
+
+    assert [0xFF01, 0xFF01] == [match.status for match in matches]
+    assert [b"1.5 ", b"2.5 "] == [parse_elements(match.data_set or b"")[SLICE] for match in matches]
+
+
+def test_keys_that_no_object_is_asked_for(reading: Running) -> None:
+    """Private keys, sequences and those of lower levels are not told, which FF01 says."""
+    keys: dict[int, str | bytes] = {LEVEL: "STUDY", PRIVATE: "", 0x00081110: b"", 0x00080060: "", COMMENTS: ""}
+    match, _ = asked(reading, identifier(keys))
+
+    assert 0xFF01 == match.status
+    assert {PRIVATE, 0x00081110, 0x00080060} & set(parse_elements(match.data_set or b"")) == set()
+
+
+def test_an_object_that_is_gone(reading: Running) -> None:
+    """Where the object cannot be read its keys are unknown, and the match is told all the same."""
+    reading.archive.store.delete(Key(reading.keys()[0]))
+    match, final = asked(reading, identifier({LEVEL: "STUDY", COMMENTS: ""}))
+
+    assert (0xFF00, b"", 0x0000) == (match.status, parse_elements(match.data_set or b"")[COMMENTS], final.status)
+
+
+def test_headers_are_not_read_unless_wished(rich: Running) -> None:
+    """By default what is not in the index is an unsupported key."""
+    match, _ = asked(rich, identifier({LEVEL: "IMAGE", COMMENTS: ""}))
+
+    assert 0xFF01 == match.status
+    assert COMMENTS not in parse_elements(match.data_set or b"")

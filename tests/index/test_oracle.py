@@ -286,9 +286,8 @@ def test_answers_are_those_of_the_standard(index: SqliteIndex, asked: Asked) -> 
     )
 
     asking: Entity = {UNIQUE[asked.level]: "", **asked.keys, "QueryRetrieveLevel": asked.level}
-    request = identifier.parse_find(
-        data_set(asking), IMPLICIT_VR_LITTLE_ENDIAN, asked.root, Rules(asked.combined, asked.unknown)
-    )
+    rules = Rules(combines_date_and_time=asked.combined, matches_unknown=asked.unknown)
+    request = identifier.parse_find(data_set(asking), IMPLICIT_VR_LITTLE_ENDIAN, asked.root, rules)
     encoder = MatchEncoder(request, IMPLICIT_VR_LITTLE_ENDIAN, retrieve_ae_title="PACS")
     answers = [parse_elements(encoder.encode(match)) for match in index.find(request.query)]
 
