@@ -86,9 +86,13 @@ def selection(query: Query, *also: Level) -> Selection:
     Raises InvalidQuery for a condition on an attribute we do not have, or of a level below the query's.
     """
     conditions = _checked(query)
-    found = [_clause(query, attribute, condition) for attribute, condition in conditions]
-    ranks = [(_rank(attribute, condition), LEVELS.index(attribute.level)) for attribute, condition in conditions]
+    ranks = [(_rank(query, attribute, condition), LEVELS.index(attribute.level)) for attribute, condition in conditions]
     best = max(ranks, default=(0, 0))
+    leading = ranks.index(best) if best[0] else -1
+    found = [
+        _clause(query, attribute, condition, is_leading=number == leading)
+        for number, (attribute, condition) in enumerate(conditions)
+    ]
     through = LEVELS[best[1]] if best[0] else None
     first = through or min((attribute.level for attribute, _ in conditions), key=LEVELS.index, default=query.level)
     levels = {query.level, first, *also, *(attribute.level for attribute, _ in conditions)}
@@ -99,7 +103,11 @@ def selection(query: Query, *also: Level) -> Selection:
 def instance_conditions(query: Query) -> Clause:
     """The conditions on attributes of the instance alone."""
     checked = _checked(query)
-    found = [_clause(query, attribute, condition) for attribute, condition in checked if attribute.level is Level.IMAGE]
+    found = [
+        _clause(query, attribute, condition, is_leading=False)
+        for attribute, condition in checked
+        if attribute.level is Level.IMAGE
+    ]
     return _all(found or [Clause("1")])
 
 
@@ -129,7 +137,7 @@ def clause_for(attribute: Attribute, condition: Condition) -> Clause:
     return _any_value(column, matching.VALUE_SEPARATOR, _test(attribute, condition))
 
 
-def _clause(query: Query, attribute: Attribute, condition: Condition) -> Clause:
+def _clause(query: Query, attribute: Attribute, condition: Condition, *, is_leading: bool) -> Clause:
     """The condition, or that the attribute is unknown, where that matches. A pattern asks for characters."""
     clause = clause_for(attribute, condition)
     if attribute.name not in query.unknown_matches or isinstance(condition, Wildcard):
@@ -138,7 +146,8 @@ def _clause(query: Query, attribute: Attribute, condition: Condition) -> Clause:
         day = Range(condition.low and condition.low[:_DATE_LENGTH], condition.high and condition.high[:_DATE_LENGTH])
         without_time = [clause_for(attribute, day), Clause(f"{_compared(BY_NAME[condition.time])} = ''")]
         clause = _any([clause, _all(without_time)])
-    return _any([clause, Clause(f"{_compared(attribute)} = ''")])
+    # Many studies may be without it: a plus keeps SQLite from collecting these where another condition leads.
+    return _any([clause, Clause(f"{'' if is_leading else '+'}{_compared(attribute)} = ''")])
 
 
 def _checked(query: Query) -> list[tuple[Attribute, Condition]]:
@@ -152,14 +161,16 @@ def _checked(query: Query) -> list[tuple[Attribute, Condition]]:
     return result
 
 
-def _rank(attribute: Attribute, condition: Condition) -> int:
+def _rank(query: Query, attribute: Attribute, condition: Condition) -> int:
     """How well an index narrows the search by this condition; 0 where none does.
 
     A date has thousands of studies in a large archive, a name or three letters of one has hundreds
-    (benchmarks/scale.py: by date and name).
+    (benchmarks/scale.py: by date and name). Without an accession number are perhaps most of them.
     """
     if attribute.name not in _INDEXED:
         return 0
+    if attribute.name == "accession_number" and attribute.name in query.unknown_matches:
+        return 1
     if isinstance(condition, OneOf):
         return _RANK_OF_VALUES.get(attribute.name, _RANK_OF_IDENTIFIER)
     if isinstance(condition, Range | Moments):

@@ -93,6 +93,36 @@ def test_where_a_search_begins(index: SqliteIndex, conditions: dict[str, Conditi
         assert entry.TABLE_OF[first] == searched[0]
 
 
+UNKNOWN_FIRST: dict[str, tuple[dict[str, Condition], str]] = {
+    "accession number": ({"accession_number": NUMBER}, "study_accession_number"),
+    "accession number, date": ({"accession_number": NUMBER, "study_date": DATE}, "study_date_comparable"),
+    "accession number, dates": ({"accession_number": NUMBER, "study_date": DATES}, "study_date_comparable"),
+    "accession number, name": ({"accession_number": NUMBER, "patient_name": NAME}, "patient_patient_name_comparable"),
+    "accession number, patient ID": ({"accession_number": NUMBER, "patient_id": NUMBER}, "patient_patient_id"),
+    "accession number, study UID": ({"accession_number": NUMBER, "study_instance_uid": UID}, "study_study_instance"),
+    "date, name": ({"study_date": DATE, "patient_name": NAME}, "patient_patient_name_comparable"),
+}
+
+
+@pytest.mark.parametrize(("conditions", "leading"), UNKNOWN_FIRST.values(), ids=UNKNOWN_FIRST)
+def test_what_many_studies_are_without_does_not_lead(
+    index: SqliteIndex, conditions: dict[str, Condition], leading: str
+) -> None:
+    """Where what is unknown matches, an accession number leads only if nothing else does; one index is used alone."""
+    query = Query(Level.STUDY, conditions, unknown_matches=frozenset(REQUIRED))
+    found = sql.selection(query)
+    assert index._writer is not None
+    statement = f"EXPLAIN QUERY PLAN {first_statement(query, NAMES)}"
+    plan = [str(row[3]) for row in index._writer.connection.execute(statement, found.where.values)]
+    used = {
+        step.split("INDEX ")[1].split()[0]
+        for step in plan
+        if "USING" in step and "INDEX " in step and "_several" not in step and "study_patient" not in step
+    }
+
+    assert [True] == [name.startswith(leading) for name in used]
+
+
 @pytest.mark.parametrize("unknown", [frozenset(), frozenset(REQUIRED)], ids=["known", "unknown"])
 @pytest.mark.parametrize("conditions", SELECTIVE.values(), ids=SELECTIVE)
 @pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
