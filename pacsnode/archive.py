@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import BinaryIO
 
 from pacsnode.dicom import header, part10, walk
-from pacsnode.dicom.attributes import HEADER_TAGS
+from pacsnode.dicom.attributes import HEADER_TAGS, Attribute
 from pacsnode.dicom.charset import Assumptions
+from pacsnode.dicom.encode import SPECIFIC_CHARACTER_SET
 from pacsnode.errors import (
     BadDataset,
     DuplicateRefused,
@@ -32,6 +33,7 @@ _JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than 
 _SKIM_BYTES = 16 * 1024  # most headers are shorter
 _END = Key("~")  # sorts behind all keys
 _REBUILD_BATCH = 500
+_Feed = Callable[[BinaryIO, walk.DataSetWalker], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +155,37 @@ class Archive:
             return Finding(uid, key, f"{key}: the object is not the one the index knows")
         return None
 
-    def _read(self, key: Key, feed: Callable[[BinaryIO, walk.DataSetWalker], None]) -> Instance:
+    def values(self, key: Key, attributes: Sequence[Attribute]) -> dict[str, str]:
+        """What the object says of attributes that the index does not have, by name; "" for what it does not say.
+
+        Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
+        """
+        wanted = frozenset(attribute.tag for attribute in attributes) | {SPECIFIC_CHARACTER_SET}
+        head, _, elements = self._walk(key, _skim, wanted)
+        return header.read_values(elements, attributes, self.assumed.of(head.arrival.calling_ae))
+
+    def _read(self, key: Key, feed: _Feed) -> Instance:
+        head, size, elements = self._walk(key, feed, HEADER_TAGS)
+        try:
+            found = header.read_header(elements, self.assumed.of(head.arrival.calling_ae))
+        except BadDataset as error:
+            raise ObjectDamaged(f"{key}: {error}") from error
+        arrival = head.arrival
+        stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
+        return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
+
+    def _walk(self, key: Key, feed: _Feed, wanted: frozenset[int]) -> tuple[part10.Head, int, walk.Elements]:
+        """Head, bytes of the data set, and its elements that are wanted."""
         with self.store.open(key) as source:
             head = part10.read_head(source)
             size = source.seek(0, os.SEEK_END) - head.offset
             source.seek(head.offset)
-            arrival = head.arrival
-            walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
+            walker = walk.DataSetWalker(head.arrival.transfer_syntax_uid, wanted)
             try:
                 feed(source, walker)
-                found = header.read_header(walker.finish(), self.assumed.of(arrival.calling_ae))
+                return head, size, walker.finish()
             except BadDataset as error:
                 raise ObjectDamaged(f"{key}: {error}") from error
-        stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
-        return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
 
 
 def _skim(source: BinaryIO, walker: walk.DataSetWalker) -> None:

@@ -29,7 +29,7 @@ LISTEN = (
 HOST = 'not a host; a name, an IPv4 address or an IPv6 address such as "::1"'
 RIGHTS = "not among the choices; 'echo', 'store', 'find', 'get', 'move' or 'commit'"
 NODE_KEYS = "known here are ae_title, aliases, listen, data, assume_charset"
-TABLE_NAMES = "known here are node, access, peers, storage, limits, commitment, log"
+TABLE_NAMES = "known here are node, access, peers, storage, limits, find, commitment, log"
 BUFFER = 'outside of what one association may hold in memory; "1 KiB" to "64 MiB"'
 DEADLINE = 'outside of what can be waited for; "1 ms" to "366 d"'
 LIST = 'not a list; a list such as ["A", "B"]'
@@ -92,7 +92,8 @@ MISTAKES = [
     (PEER + "allow = 'echo'", f'[peers.WS] allow = "echo": {LIST}'),
     (
         PEER + "tls = false",
-        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations, assume_charset",
+        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations, "
+        "assume_charset, match_unknown",
     ),
     (
         PEER + "[peers.OTHER]\nae_title = 'WS'\nhost = 'h'\nport = 1",

@@ -93,6 +93,9 @@ class PeerEntry(Table):
         """The AE title of the peer with this name. Raises ValueError where it has none and the name cannot be one."""
         return self.ae_title or ae_title(name)
 
+    match_unknown: bool = True
+    """true: studies without a date, accession number … match its queries for any (PS3.4 C.2.2.1.2); false: none."""
+
 
 class Storage(Table):
     """How objects are kept."""
@@ -129,7 +132,7 @@ class Limits(Table):
     dataset: Annotated[Size, Field(ge=1)] = 4 * GIB
     """Length of a data set to be stored."""
     results: Annotated[int, Field(ge=0)] = 0
-    """Matches that one C-FIND may have; 0 is no limit."""
+    """Matches that one C-FIND may have; 0 is no limit. What is beyond ends it with A700, after the matches up to it."""
     idle: Deadline = 600.0
     """Time without any message after which an association is aborted."""
     association_deadline: Deadline = 30.0
@@ -150,6 +153,13 @@ class Limits(Table):
         if self.pdu > self.pdu_hard_cap:
             raise ValueError("pdu is larger than pdu_hard_cap; a pdu up to pdu_hard_cap")
         return self
+
+
+class Find(Table):
+    """How queries are answered."""
+
+    read_headers: bool = False
+    """true: optional keys that are not in the index are told, not matched, from one object of each match; slower."""
 
 
 class Commitment(Table):
@@ -180,6 +190,7 @@ class Config(Table):
     peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
     storage: Storage = Storage()
     limits: Limits = Limits()
+    find: Find = Find()
     commitment: Commitment = Commitment()
     log: Log = Log()
 
@@ -194,6 +205,7 @@ class Config(Table):
                 entry.port,
                 allow=entry.allow,
                 associations=entry.associations,
+                match_unknown=entry.match_unknown,
             )
             for name, entry in self.peer_entries.items()
         }

@@ -31,7 +31,8 @@ def indexes(table: str, column: str) -> tuple[str, ...]:
     parts = {f"group_{number}": (group(column, number), has_several(column)) for number in range(1, KEPT + 1)}
     parts["more"] = _rest(column, KEPT), has_more(column)
     return tuple(
-        f"CREATE INDEX {column}_{name} ON {table} ({indexed}) WHERE {where}" for name, (indexed, where) in parts.items()
+        f"CREATE INDEX IF NOT EXISTS {column}_{name} ON {table} ({indexed}) WHERE {where}"
+        for name, (indexed, where) in parts.items()
     )
 
 

@@ -26,7 +26,31 @@ class Migration:
     apply: Callable[[apsw.Connection], None]
 
 
-_NAMES: Mapping[str, tuple[str, ...]] = {"patient": ("patient_name",), "study": ("referring_physician_name",)}
+_COLUMNS_OF_2: Mapping[str, str] = {
+    "patient": "other_patient_names other_patient_names_comparable ethnic_group",
+    "study": "name_of_physicians_reading_study name_of_physicians_reading_study_comparable"
+    " admitting_diagnoses_description patient_age patient_size patient_weight occupation procedure_code_sequence",
+    "series": "laterality institution_name institutional_department_name manufacturer manufacturer_model_name"
+    " performing_physician_name performing_physician_name_comparable operators_name operators_name_comparable"
+    " performed_procedure_step_start_date performed_procedure_step_start_time"
+    " performed_procedure_step_start_time_comparable request_attributes_sequence",
+    "instance": "acquisition_number acquisition_date acquisition_time acquisition_time_comparable"
+    " acquisition_date_time acquisition_date_time_comparable concept_name_code_sequence",
+}
+
+
+def _add_keys(connection: apsw.Connection) -> None:
+    """What was stored before is unknown in the new columns, until the index is built anew from the objects."""
+    for table, columns in _COLUMNS_OF_2.items():
+        for column in columns.split():
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+
+
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "patient": ("patient_name", "other_patient_names"),
+    "study": ("referring_physician_name", "name_of_physicians_reading_study"),
+    "series": ("performing_physician_name", "operators_name"),
+}
 
 
 def _index_name_groups(connection: apsw.Connection) -> None:
@@ -44,7 +68,10 @@ def _comparable_name(*values: apsw.SQLiteValue) -> str:
     return matching.comparable_name(str(values[0]))
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(2, "Find each component group of a name", _index_name_groups),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(2, "Add keys of C-FIND: sequences, ages, devices, people", _add_keys),
+    Migration(3, "Find each component group of a name", _index_name_groups),
+)
 """In order, without gaps, the last one leading to ``schema.SCHEMA_VERSION``."""
 
 

@@ -127,6 +127,7 @@ class Nodes:
         storage: Iterable[str] = (CT, MR),
         tls: ssl.SSLContext | None = None,
         assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
+        read_headers: bool = False,
     ) -> Running:
         """A listener that answers as PACSNODE; with few storage classes, since all of them take a tenth of a second."""
         index = index or SqliteIndex(self._folder / "index.db")
@@ -138,7 +139,9 @@ class Nodes:
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
             CommandField.C_STORE_RQ: StoreService(archive, access),
-            CommandField.C_FIND_RQ: FindService(index, access, AE_TITLE, assumed),
+            CommandField.C_FIND_RQ: FindService(
+                index, access, AE_TITLE, archive if read_headers else None, assumed=assumed
+            ),
             CommandField.C_GET_RQ: GetService(archive, access),
             CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits),
         }

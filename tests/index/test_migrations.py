@@ -88,7 +88,7 @@ def test_upgrade_is_as_good_as_new(tmp_path: Path) -> None:
     connection.execute("UPDATE patient SET patient_name_comparable = 'before'")
     connection.execute("UPDATE study SET referring_physician_name_comparable = 'before'")
     connection.close()
-    set_version(old, 1)
+    set_version(old, schema.SCHEMA_VERSION - 1)
 
     assert migrations.upgrade(old)
 
@@ -115,6 +115,33 @@ def test_foreign_database(tmp_path: Path) -> None:
 
     with pytest.raises(IndexFailure, match="not an index"):
         SqliteIndex(path)
+
+
+def columns_of(connection: apsw.Connection) -> set[tuple[str, str, str, bool]]:
+    """Table, column, type, and whether it may be NULL."""
+    tables = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    rows = {table: connection.execute(f"PRAGMA table_info({table})").fetchall() for table in tables}
+    return {(table, str(row[1]), str(row[2]), row[3] == 1) for table in tables for row in rows[table]}
+
+
+def test_from_the_first_schema(path: Path) -> None:
+    """The steps from schema 1 lead to what a fresh file has; the new keys are unknown for what was there."""
+    connection = apsw.Connection(str(path))
+    expected = columns_of(connection)
+    for table, columns in migrations._COLUMNS_OF_2.items():
+        for column in columns.split():
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.execute("UPDATE schema_version SET version = 1")
+    connection.close()
+
+    assert [migration.title for migration in migrations.MIGRATIONS] == migrations.upgrade(path)
+
+    connection = apsw.Connection(str(path))
+    assert expected == columns_of(connection)
+    connection.close()
+    index = SqliteIndex(path)
+    assert instance(1) == index.current(instance(1).header.sop_instance_uid)
+    index.close()
 
 
 def test_nothing_to_upgrade(path: Path) -> None:
