@@ -196,6 +196,7 @@ class _Writer:
         if self._left is not None:
             self._raw += self._left_escape
             self._left = None
+            self._is_right_sure = False  # readers take the escape for the end of what is in G1, too
 
     def _add_ascii(self, character: str) -> None:
         self._leave_left()
@@ -208,6 +209,8 @@ class _Writer:
             if self._left is not one:
                 self._raw += one.escape
                 self._left = one
-        elif self._right is not one or not self._is_right_sure:
+            return
+        self._leave_left()  # both halves may be in force at once, but not for every reader
+        if self._right is not one or not self._is_right_sure:
             self._raw += one.escape
             self._right, self._is_right_sure = one, True

@@ -9,7 +9,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.charset import convert_encodings, decode_bytes, encode_string
@@ -310,8 +310,10 @@ def test_broken_extensions_never_fail(raw: bytes, terms: str) -> None:
 
 @given(
     st.text(st.sampled_from("A ^=é山やﾔ홍Δя齩ก\r\n張"), min_size=1, max_size=16),
-    st.sampled_from([terms for terms, _ in KNOWN_TO_PYDICOM]),
+    st.sampled_from([terms for terms, _ in KNOWN_TO_PYDICOM] + ["ISO 2022 IR 144\\ISO 2022 IR 87\\ISO 2022 IR 149"]),
 )
+@example("Δﾔ", "ISO 2022 IR 13\\ISO 2022 IR 87")
+@example("山яAя", "ISO 2022 IR 144\\ISO 2022 IR 87")
 def test_any_mixture_is_read_by_pydicom(text: str, terms: str) -> None:
     """Mixed scripts and delimiters that we write with code extensions, pydicom reads as they were."""
     raw, used = charset.encode(text, terms)
