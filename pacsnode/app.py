@@ -18,6 +18,7 @@ from pacsnode import recovery
 from pacsnode.archive import Archive, Finding
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
@@ -50,6 +51,10 @@ def mark_file(config: Config) -> MarkFile:
 def ballast(config: Config) -> Ballast:
     """The room that is kept for the index of this node."""
     return Ballast(index_path(config).with_name("ballast"), config.storage.ballast)
+def assumptions(config: Config) -> Assumptions:
+    """In which character set text is read that declares none, by who sent it."""
+    by_peer = {entry.title_for(name): entry.assume_charset for name, entry in config.peer_entries.items()}
+    return Assumptions({title: terms for title, terms in by_peer.items() if terms}, config.node.assume_charset)
 
 
 def is_new(config: Config) -> bool:
@@ -90,7 +95,7 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
             make_room=ballast(config).give_up,
         )
         stack.callback(index.close)
-        archive = Archive(store, index, system_clock, rooms=_rooms_of_index(config))
+        archive = Archive(store, index, system_clock, assumptions(config), rooms=_rooms_of_index(config))
         if not read_only:
             stack.enter_context(recovery.kept_settled(archive, mark_file(config), leftovers=store.sweep()))
             stack.callback(index.close)  # before the mark says that nothing is open any more
@@ -173,7 +178,7 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
         _finish_swap(current)
         with contextlib.closing(_begun_or_new(building)) as index:
             store = open_store(config, read_only=False)
-            yield from Archive(store, index, system_clock).rebuild()
+            yield from Archive(store, index, system_clock, assumptions(config)).rebuild()
         if _beside(building, "-wal").exists():
             raise IndexFailure(f"{building} could not be closed; look for what has it open, and run this again")
         _sync(building)

@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 from pacsnode.dicom import completeness, header, part10, walk
-from pacsnode.dicom.attributes import HEADER_TAGS
+from pacsnode.dicom.attributes import HEADER_TAGS, Attribute
+from pacsnode.dicom.charset import Assumptions
+from pacsnode.dicom.encode import SPECIFIC_CHARACTER_SET
 from pacsnode.errors import (
     BadDataset,
     DuplicateRefused,
@@ -32,6 +34,7 @@ _JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than 
 _SKIM_BYTES = 16 * 1024  # most headers are shorter
 _END = Key("~")  # sorts behind all keys
 _REBUILD_BATCH = 500
+_Feed = Callable[[BinaryIO, walk.DataSetWalker], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,23 @@ class Finding:
 class Archive:
     """Store and index under one promise: what was acknowledged is there, unaltered, and can be found."""
 
-    def __init__(self, store: Store, index: Index, clock: Clock, *, rooms: Sequence[Room] = ()) -> None:
-        """``rooms``: what has to have room besides the store before an instance is received."""
+    def __init__(
+        self,
+        store: Store,
+        index: Index,
+        clock: Clock,
+        assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
+        *,
+        rooms: Sequence[Room] = (),
+    ) -> None:
+        """``assumed``: in which character set the text of data sets that declare none is read, by who sent them.
+
+        ``rooms``: what has to have room besides the store before an instance is received.
+        """
         self.store = store
         self.index = index
         self.clock = clock
+        self.assumed = assumed
         self.arrivals = Arrivals()
         self.rooms = rooms
 
@@ -153,20 +168,37 @@ class Archive:
             return Finding(uid, key, f"{key}: the object is not the one the index knows")
         return None
 
-    def _read(self, key: Key, feed: Callable[[BinaryIO, walk.DataSetWalker], None]) -> Instance:
+    def values(self, key: Key, attributes: Sequence[Attribute]) -> dict[str, str]:
+        """What the object says of attributes that the index does not have, by name; "" for what it does not say.
+
+        Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
+        """
+        wanted = frozenset(attribute.tag for attribute in attributes) | {SPECIFIC_CHARACTER_SET}
+        head, _, elements = self._walk(key, _skim, wanted)
+        return header.read_values(elements, attributes, self.assumed.of(head.arrival.calling_ae))
+
+    def _read(self, key: Key, feed: _Feed) -> Instance:
+        head, size, elements = self._walk(key, feed, HEADER_TAGS)
+        try:
+            found = header.read_header(elements, self.assumed.of(head.arrival.calling_ae))
+        except BadDataset as error:
+            raise ObjectDamaged(f"{key}: {error}") from error
+        arrival = head.arrival
+        stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
+        return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
+
+    def _walk(self, key: Key, feed: _Feed, wanted: frozenset[int]) -> tuple[part10.Head, int, walk.Elements]:
+        """Head, bytes of the data set, and its elements that are wanted."""
         with self.store.open(key) as source:
             head = part10.read_head(source)
             size = source.seek(0, os.SEEK_END) - head.offset
             source.seek(head.offset)
-            arrival = head.arrival
-            walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS)
+            walker = walk.DataSetWalker(head.arrival.transfer_syntax_uid, wanted)
             try:
                 feed(source, walker)
-                found = header.read_header(walker.finish())
+                return head, size, walker.finish()
             except BadDataset as error:
                 raise ObjectDamaged(f"{key}: {error}") from error
-        stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
-        return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
 
 
 def _skim(source: BinaryIO, walker: walk.DataSetWalker) -> None:
@@ -248,10 +280,10 @@ class Ingest:
         What is here already is not taken on trust: where its object is damaged, what came takes its place.
         """
         elements = self._walker.finish()
-        found = header.read_header(elements)
+        archive = self._archive
+        found = header.read_header(elements, archive.assumed.of(self.arrival.calling_ae))
         header.check_against(found, self.arrival)
         completeness.check(found, elements)
-        archive = self._archive
         known = None
         if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
             known = self._known(found.sop_instance_uid)

@@ -43,7 +43,8 @@ class StoredObject:
 class InstanceHeader:
     """The attributes the index keeps of one SOP instance.
 
-    Text is decoded; values of one attribute are joined by a backslash; what is absent or empty is "".
+    Text is decoded; values of one attribute are joined by a backslash; what is absent or empty is "". A sequence is a
+    JSON list of its items, each by tag (``00080100``), with what ``dicom.attributes`` says is kept of it.
     Fields are named as in ``dicom.attributes``.
     """
 
@@ -59,6 +60,8 @@ class InstanceHeader:
     patient_birth_time: str = ""
     patient_sex: str = ""
     other_patient_ids: str = ""
+    other_patient_names: str = ""
+    ethnic_group: str = ""
 
     study_date: str = ""
     study_time: str = ""
@@ -66,6 +69,13 @@ class InstanceHeader:
     study_id: str = ""
     study_description: str = ""
     referring_physician_name: str = ""
+    name_of_physicians_reading_study: str = ""
+    admitting_diagnoses_description: str = ""
+    patient_age: str = ""
+    patient_size: str = ""
+    patient_weight: str = ""
+    occupation: str = ""
+    procedure_code_sequence: str = ""
 
     modality: str = ""
     series_number: str = ""
@@ -75,10 +85,25 @@ class InstanceHeader:
     body_part_examined: str = ""
     protocol_name: str = ""
     station_name: str = ""
+    laterality: str = ""
+    institution_name: str = ""
+    institutional_department_name: str = ""
+    manufacturer: str = ""
+    manufacturer_model_name: str = ""
+    performing_physician_name: str = ""
+    operators_name: str = ""
+    performed_procedure_step_start_date: str = ""
+    performed_procedure_step_start_time: str = ""
+    request_attributes_sequence: str = ""
 
     instance_number: str = ""
     content_date: str = ""
     content_time: str = ""
+    acquisition_number: str = ""
+    acquisition_date: str = ""
+    acquisition_time: str = ""
+    acquisition_date_time: str = ""
+    concept_name_code_sequence: str = ""
     image_type: str = ""
     number_of_frames: str = ""
     rows: str = ""
@@ -142,26 +167,51 @@ class Wildcard:
 class Range:
     """Range matching (PS3.4 C.2.2.2.5), both ends included; None is an open end.
 
-    Dates are ``YYYYMMDD``; times are padded to ``HHMMSS.FFFFFF``.
+    Dates are ``YYYYMMDD``; times are padded to ``HHMMSS.FFFFFF``, moments to both together.
     """
 
     low: str | None
     high: str | None
 
 
-Condition = OneOf | Wildcard | Range
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Range matching of a date together with its time (PS3.4 C.2.2.2.5.4): one interval, not so many hours a day.
+
+    The condition is the date's; ``time`` names the attribute of the time. Ends are ``YYYYMMDDHHMMSS.FFFFFF``.
+    """
+
+    time: str
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Sequence matching (PS3.4 C.2.2.2.6): there is an item that meets all conditions, by name."""
+
+    conditions: Mapping[str, Condition]
+
+
+Condition = OneOf | Wildcard | Range | Moments | Items
+
+
+OBJECT_KEY = "object_key"
+"""May be requested like an attribute: the key of the object that describes the entity. It may be gone meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """A parsed identifier: which entities of which level, and what to tell of them.
 
-    Names are those of ``dicom.attributes``. Universal matching is the absence of a condition.
+    Names are those of ``dicom.attributes``. Universal matching is the absence of a condition. ``unknown_matches``:
+    where these attributes are empty, any single value and range matches (PS3.4 C.2.2.1.2).
     """
 
     level: Level
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     requested: tuple[str, ...] = ()
+    unknown_matches: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +287,7 @@ class Peer:
     tls: bool = False
     allow: frozenset[str] = frozenset({"echo", "store", "find", "get", "move", "commit"})
     associations: int = 1  # at a time, for one C-MOVE to it
+    match_unknown: bool = True  # does what is unknown match in its queries?
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,13 @@ def _services(config: Config, archive: Archive, access: Access) -> Mapping[int, 
     return {
         CommandField.C_ECHO_RQ: EchoService(access),
         CommandField.C_STORE_RQ: StoreService(archive, access),
-        CommandField.C_FIND_RQ: FindService(archive.index, access, ae_title),
+        CommandField.C_FIND_RQ: FindService(
+            archive.index,
+            access,
+            ae_title,
+            archive if config.find.read_headers else None,
+            assumed=archive.assumed,
+        ),
         CommandField.C_GET_RQ: GetService(archive, access),
         CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits),
     }

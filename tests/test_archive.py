@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from pacsnode.archive import Archive
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import (
     BadDataset,
     DuplicateRefused,
@@ -48,6 +50,10 @@ def data_set(index: int = 0, **changes: str) -> bytes:
             setattr(made, keyword, value)
         else:
             delattr(made, keyword)
+    return encoded(made)
+
+
+def encoded(made: Dataset) -> bytes:
     stream = DicomBytesIO()
     stream.is_implicit_VR, stream.is_little_endian = False, True
     write_dataset(stream, made)
@@ -219,3 +225,22 @@ def test_an_index_is_rebuilt_from_the_objects(archive: Archive, tmp_path: Path) 
 
     assert [None] * 6 == findings
     assert before == after
+
+
+def test_what_is_assumed_of_a_sender_holds_when_rebuilt(tmp_path: Path) -> None:
+    """Text without a declared set is read by the sender's assumption, by a rebuild too, which knows a corrected one."""
+    cyrillic, greek = Assumptions({"CT01": "ISO_IR 144"}), Assumptions({"OTHER": "ISO_IR 144"}, "ISO_IR 126")
+    made = material.instance(0, rows=16)
+    made.PatientName = "Plain^Name"
+    raw = encoded(made).replace(b"Plain^Name", "Иванов^Ив ".encode("iso8859-5"))
+    archive = Archive(MemoryStore(), SqliteIndex(tmp_path / "index.db"), Times(), cyrillic)
+    receive(archive, raw)
+    names = [instance.header.patient_name for instance in archive.index.everything()]
+    archive.index.close()
+    for number, assumed in enumerate((cyrillic, greek)):
+        rebuilt = Archive(archive.store, SqliteIndex(tmp_path / f"{number}.db"), archive.clock, assumed)
+        list(rebuilt.rebuild())
+        names += [instance.header.patient_name for instance in rebuilt.index.everything()]
+        rebuilt.index.close()
+
+    assert ["Иванов^Ив", "Иванов^Ив", "Иванов^Ив".encode("iso8859-5").decode("iso8859-7", "replace")] == names

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacsnode import config
+from pacsnode import app, config
 from pacsnode.config import Access, Address, Config, Limits, Log, Node, PeerEntry, Storage, Table
+from pacsnode.dicom import charset
 from pacsnode.errors import ConfigError
 from pacsnode.model import DuplicatePolicy, Peer
 
@@ -27,8 +28,8 @@ LISTEN = (
 )
 HOST = 'not a host; a name, an IPv4 address or an IPv6 address such as "::1"'
 RIGHTS = "not among the choices; 'echo', 'store', 'find', 'get', 'move' or 'commit'"
-NODE_KEYS = "known here are ae_title, aliases, listen, data, index"
-TABLE_NAMES = "known here are node, access, peers, storage, limits, commitment, log"
+NODE_KEYS = "known here are ae_title, aliases, listen, data, index, assume_charset"
+TABLE_NAMES = "known here are node, access, peers, storage, limits, find, commitment, log"
 BUFFER = 'outside of what one association may hold in memory; "1 KiB" to "64 MiB"'
 DEADLINE = 'outside of what can be waited for; "1 ms" to "366 d"'
 LIST = 'not a list; a list such as ["A", "B"]'
@@ -91,7 +92,8 @@ MISTAKES = [
     (PEER + "allow = 'echo'", f'[peers.WS] allow = "echo": {LIST}'),
     (
         PEER + "tls = false",
-        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations",
+        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations, "
+        "assume_charset, match_unknown",
     ),
     (
         PEER + "[peers.OTHER]\nae_title = 'WS'\nhost = 'h'\nport = 1",
@@ -250,6 +252,27 @@ def test_file_is_read_with_all_its_kinds_of_values(tmp_path: Path) -> None:
         == loaded.storage
     )
     assert Limits(dataset=10_000, idle=5400.0, connect=0.25, minimum_rate=2**20) == loaded.limits
+
+
+@pytest.mark.parametrize(
+    "terms", ["", "ISO_IR 6", "ISO_IR 100", "GBK", "ISO 2022 IR 149", "\\ISO 2022 IR 87\\ISO 2022 IR 159"]
+)
+def test_assumed_character_sets(tmp_path: Path, terms: str) -> None:
+    """A peer's assumption comes before the node's, which holds for everybody else; AE titles decide."""
+    node = "[node]\nassume_charset = 'ISO_IR 144'\n"
+    text = PEER + f"ae_title = 'CT01'\nassume_charset = '{terms}'\n"
+
+    assumed = app.assumptions(config.load(write(tmp_path, node + text)))
+
+    assert (terms or "ISO_IR 144", "ISO_IR 144") == (assumed.of("CT01"), assumed.of("WS"))
+    assert terms in ("", "ISO_IR 6") or terms == charset.declared(terms, "nothing")
+
+
+@pytest.mark.parametrize("terms", ["latin1", "ISO_IR 87", "ISO-IR 100", "ISO_IR 999", "\\", "ISO_IR 100\\"])
+def test_character_sets_that_are_none(tmp_path: Path, terms: str) -> None:
+    """A mistake in the term is told at the start, with examples of what is right."""
+    with pytest.raises(ConfigError, match="ISO_IR 192"):
+        config.load(write(tmp_path, f"[node]\nassume_charset = '{terms}'\n"))
 
 
 def test_peers_take_their_title_from_the_table(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pacsnode.config.values import (
     Address,
     AeTitle,
     Buffer,
+    CharacterSet,
     Count,
     DataFolder,
     Deadline,
@@ -60,6 +61,8 @@ class Node(Table):
     """Where to listen: one "HOST:PORT" or a list of them; IPv6 as "[::1]:11112"; port 0 is any free one."""
     data: DataFolder = Path("/var/lib/pacsnode")
     """Folder of the objects and the index; a relative path starts at this file's folder. Without any file: ./var."""
+    assume_charset: CharacterSet = ""
+    """Character set of text that declares none: as `assume_charset` of a peer, for everybody else and for imports."""
 
     index: IndexFolder = Path()
     """Folder of the index, which may be on a disk of its own; a relative path starts at the folder of the data."""
@@ -87,6 +90,15 @@ class PeerEntry(Table):
     """What it may do here: any of "echo", "store", "find", "get", "move", "commit"."""
     associations: Annotated[int, Field(ge=1, le=16)] = 1
     """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
+    assume_charset: CharacterSet = ""
+    """Character set of its images and queries that declare none: "ISO_IR 100", "ISO 2022 IR 149" …; "": the node's."""
+
+    def title_for(self, name: str) -> str:
+        """The AE title of the peer with this name. Raises ValueError where it has none and the name cannot be one."""
+        return self.ae_title or ae_title(name)
+
+    match_unknown: bool = True
+    """true: studies without a date, accession number … match its queries for any (PS3.4 C.2.2.1.2); false: none."""
 
 
 class Storage(Table):
@@ -128,7 +140,7 @@ class Limits(Table):
     dataset: Annotated[Size, Field(ge=1)] = 4 * GIB
     """Length of a data set to be stored."""
     results: Annotated[int, Field(ge=0)] = 0
-    """Matches that one C-FIND may have; 0 is no limit."""
+    """Matches that one C-FIND may have; 0 is no limit. What is beyond ends it with A700, after the matches up to it."""
     idle: Deadline = 600.0
     """Time without any message after which an association is aborted."""
     association_deadline: Deadline = 30.0
@@ -149,6 +161,13 @@ class Limits(Table):
         if self.pdu > self.pdu_hard_cap:
             raise ValueError("pdu is larger than pdu_hard_cap; a pdu up to pdu_hard_cap")
         return self
+
+
+class Find(Table):
+    """How queries are answered."""
+
+    read_headers: bool = False
+    """true: optional keys that are not in the index are told, not matched, from one object of each match; slower."""
 
 
 class Commitment(Table):
@@ -179,6 +198,7 @@ class Config(Table):
     peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
     storage: Storage = Storage()
     limits: Limits = Limits()
+    find: Find = Find()
     commitment: Commitment = Commitment()
     log: Log = Log()
 
@@ -188,11 +208,12 @@ class Config(Table):
         return {
             name: Peer(
                 name,
-                entry.ae_title or ae_title(name),
+                entry.title_for(name),
                 entry.host,
                 entry.port,
                 allow=entry.allow,
                 associations=entry.associations,
+                match_unknown=entry.match_unknown,
             )
             for name, entry in self.peer_entries.items()
         }
@@ -207,7 +228,7 @@ class Config(Table):
         owners: dict[str, str] = {}
         for name, entry in self.peer_entries.items():
             try:
-                title = entry.ae_title or ae_title(name)
+                title = entry.title_for(name)
             except ValueError as error:
                 raise ValueError(f"[peers.{name}] has no AE title for a name; give it an ae_title") from error
             if owners.setdefault(title, name) != name:

@@ -37,6 +37,9 @@ _QUANTITY = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,6})?) ?([A-Za-z]{1,3})")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _LISTENER = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
+_SINGLE_BYTE = "6|13|100|101|109|110|126|127|138|144|148|166|203"
+# PS3.3 Tables C.12-2 to C.12-5
+_TERM = re.compile(rf"ISO_IR (?:{_SINGLE_BYTE}|192)|ISO 2022 IR (?:{_SINGLE_BYTE}|58|87|149|159)|GB18030|GBK")
 _MAX_UID_CHARACTERS = 64  # PS3.5 9.1
 _MAX_AE_CHARACTERS = 16  # PS3.5 6.2, VR AE
 
@@ -96,6 +99,15 @@ def _address(value: object) -> Address:
 def _uid(text: str) -> str:
     if len(text) > _MAX_UID_CHARACTERS or not _UID.fullmatch(text):
         raise ValueError("not a UID; up to 64 digits and dots, no component with a leading zero")
+    return text
+
+
+def _character_set(text: str) -> str:
+    if text and not all(_TERM.fullmatch(term) for term in text.removeprefix("\\").split("\\")):
+        raise ValueError(
+            'not a Specific Character Set; a defined term of PS3.3 C.12.1.1.2 such as "ISO_IR 100", "ISO_IR 192", '
+            '"GB18030" or "ISO 2022 IR 149", more of them with backslashes between'
+        )
     return text
 
 
@@ -211,6 +223,8 @@ Listeners = Annotated[
 ]
 DataFolder = Annotated[Path, AfterValidator(_data_folder)]
 IndexFolder = Annotated[Path, AfterValidator(_index_folder)]
+CharacterSet = Annotated[str, AfterValidator(_character_set), Field(examples=["ISO_IR 100"])]
+"""A value of Specific Character Set (0008,0005); "" is none."""
 SopClass = Annotated[str, AfterValidator(_uid)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=2**60), PlainSerializer(size_text), _text_schema("4 GiB")]
 """Bytes; ``"4 GiB"`` in a file."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pacsnode.config.tables import Access, Commitment, Config, Limits, Log, Node, PeerEntry, Storage, Table
+from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Table
 
 _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("node", Node),
@@ -15,6 +15,7 @@ _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("peers.WORKSTATION1", PeerEntry),
     ("storage", Storage),
     ("limits", Limits),
+    ("find", Find),
     ("commitment", Commitment),
     ("log", Log),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -32,11 +32,18 @@ _NUMBER_BY_PART: Mapping[str, str] = MappingProxyType({
     "1": "100", "2": "101", "3": "109", "4": "110", "5": "144", "6": "127", "7": "126", "8": "138", "9": "148",
     "11": "166", "15": "203",
 })  # fmt: skip
-_KNOWN = frozenset({"6", *_ALONE, *SETS})
+_TELLING = frozenset({*_ALONE, *SETS})
+_KNOWN = _TELLING | {"6"}
 _MAX_TERMS = 32  # there are fewer sets to switch between
 _MAX_TERM_LENGTH = 24  # with all its spaces; a CS has 16 characters at most
 _MAX_NORMALIZED = 8192  # characters: Unicode's ordering of combining marks takes quadratic time
-_ACCENTS = re.compile("[\u0300-\u036f]+")
+# Marks that are left out as often as they are written: accents, Hebrew points, Arabic vowels, hamza and tatweel.
+_ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u065f\u0670]+")
+# Letters whose stroke, dot or ligature Unicode does not take apart; and hiragana, the other script of phonetic names.
+_PLAIN = str.maketrans(
+    dict(zip("øłđħŧðıœæþ", ("o", "l", "d", "h", "t", "d", "i", "oe", "ae", "th"), strict=True))
+    | {chr(code): chr(code + 0x60) for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)}
+)
 
 
 def decode(value: bytes, terms: str, vr: str) -> str:
@@ -52,6 +59,23 @@ def decode(value: bytes, terms: str, vr: str) -> str:
         return value.decode("latin-1")
     declared = _Declared.of(terms)
     return _normalized("NFC", declared.decode(value, vr))
+
+
+def declared(terms: str, assumed: str) -> str:
+    """``terms`` where they name a set that goes beyond ASCII, else ``assumed``."""
+    return terms if any(_number(term) in _TELLING for term in terms.split("\\")[:_MAX_TERMS]) else assumed
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """What the text of peers is read in where they declare no set, by AE title, and of everybody else."""
+
+    by_ae_title: Mapping[str, str] = field(default_factory=dict)
+    otherwise: str = ""
+
+    def of(self, calling_ae: str) -> str:
+        """The Specific Character Set assumed of this AE title."""
+        return self.by_ae_title.get(calling_ae, self.otherwise)
 
 
 def encode(text: str, terms: str) -> tuple[bytes, str]:
@@ -71,14 +95,14 @@ def encode(text: str, terms: str) -> tuple[bytes, str]:
 
 
 def fold(text: str) -> str:
-    """The form in which person names are compared: no case, no accents, one width. ``^ = * ?`` stay.
+    """The form in which person names are compared: no case, no accents, one width, one kana. ``^ = * ?`` stay.
 
-    Japanese voicing marks and the vowel signs of Thai, Hebrew or Arabic are letters here, not accents.
+    Japanese voicing marks and the vowel signs of Thai are letters here, not accents.
     """
     if text.isascii():
         return text.lower()
     plain = _ACCENTS.sub("", _normalized("NFKD", text))
-    folded = _normalized("NFKD", plain.casefold())
+    folded = _normalized("NFKD", plain.casefold().translate(_PLAIN))
     return _normalized("NFKC", _ACCENTS.sub("", folded))
 
 
@@ -99,8 +123,10 @@ class _Declared:
     def of(cls, terms: str) -> _Declared:
         spelt = terms.split("\\")[:_MAX_TERMS]
         numbers = [number if (number := _number(term)) in _KNOWN else "" for term in spelt]
-        if numbers[0] in _ALONE:
-            return cls(*_ALONE[numbers[0]])
+        alone = next((number for number in numbers if number in _ALONE), "")
+        if alone and numbers[0] in (alone, "", "6"):  # as an extension of ASCII it can only mean itself
+            return cls(*_ALONE[alone])
+        numbers = [number for number in numbers if number not in _ALONE]
         sets = tuple(SETS[number] for number in dict.fromkeys(numbers) if number in SETS)
         first = SETS.get(numbers[0])
         if len(numbers) == 1 and first is not None and not first.is_double:

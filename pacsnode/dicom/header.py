@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import lru_cache
 
-from pacsnode.dicom import charset
-from pacsnode.dicom.attributes import BY_NAME
-from pacsnode.dicom.coding import tag_name
+from pacsnode.dicom import charset, items
+from pacsnode.dicom.attributes import BY_NAME, Attribute
+from pacsnode.dicom.coding import Coding, tag_name
 from pacsnode.dicom.walk import Element, Elements
 from pacsnode.errors import FaultyElement, MalformedUid, UidMismatch
 from pacsnode.model import Arrival, InstanceHeader, Uid
@@ -27,16 +28,20 @@ _MANDATORY = {
 }
 
 
-def read_header(elements: Elements) -> InstanceHeader:
+def read_header(elements: Elements, assumed: str = "") -> InstanceHeader:
     """Decode the attributes of the index; what is absent is "", what is too long for its VR is kept.
 
+    ``assumed`` is the Specific Character Set of a data set that declares none.
     Padding is stripped from every single value. Raises FaultyElement without one of the four UIDs.
     """
-    terms = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    terms = _terms(elements, assumed)
     values = {}
     for attribute in _ATTRIBUTES:
         element = elements.by_tag.get(attribute.tag)
         if element is not None and element.value:
+            if attribute.vr == "SQ":
+                values[attribute.name] = _items(element, attribute.name, terms, elements.coding)
+                continue
             vr = attribute.vr if element.vr in ("", "UN") else element.vr
             values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
     for name, keyword in _MANDATORY.items():
@@ -44,6 +49,17 @@ def read_header(elements: Elements) -> InstanceHeader:
             raise FaultyElement(f"{keyword} {_tag(name)} is missing or empty", tag=BY_NAME[name].tag)
     sop_class, sop_instance, study, series = (Uid(values.pop(name)) for name in _MANDATORY)
     return InstanceHeader(sop_class, sop_instance, study, series, **values)
+
+
+def read_values(elements: Elements, attributes: Iterable[Attribute], assumed: str = "") -> dict[str, str]:
+    """The values of these attributes, by name, as ``read_header`` decodes them; none for sequences."""
+    terms = _terms(elements, assumed)
+    values = {}
+    for attribute in attributes:
+        element = elements.by_tag.get(attribute.tag, Element("", b""))
+        vr = attribute.vr if element.vr in ("", "UN") else element.vr
+        values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
+    return values
 
 
 def check_against(header: InstanceHeader, arrival: Arrival) -> None:
@@ -63,12 +79,24 @@ def check_against(header: InstanceHeader, arrival: Arrival) -> None:
             raise FaultyElement(f"{_MANDATORY[name]} {_tag(name)} is malformed", tag=BY_NAME[name].tag)
 
 
+def _terms(elements: Elements, assumed: str) -> str:
+    sent = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    return charset.declared(sent, assumed)
+
+
 @lru_cache(maxsize=4096)  # the instances of a series repeat most values: 1 µs instead of 4 for each
 def _text(value: bytes, attribute_vr: str, vr: str, terms: str, is_little_endian: bool) -> str:
     if attribute_vr == "US" and vr in _BINARY_LAYOUTS:
         return _numbers(value, ("<" if is_little_endian else ">") + _BINARY_LAYOUTS[vr])
-    decoded = charset.decode(value, terms, attribute_vr)
-    return "\\".join(part.strip(_PADDING) for part in decoded.split("\\"))
+    return items.decode(value, terms, attribute_vr)
+
+
+@lru_cache(maxsize=1024)  # as above
+def _items(element: Element, name: str, terms: str, coding: Coding) -> str:
+    if len(element.value) > items.MAX_BYTES:
+        return ""
+    attribute = BY_NAME[name]
+    return items.text_of(items.read_items(element, coding), attribute.items, terms)
 
 
 def _numbers(value: bytes, layout: str) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from pacsnode.dicom import charset, condition
-from pacsnode.dicom.attributes import BY_NAME, BY_TAG, UNIQUE_KEYS, Attribute
+from pacsnode.dicom import charset, condition, keys
+from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME, BY_TAG, UNIQUE_KEYS, Attribute, Requirement
 from pacsnode.dicom.coding import tag_name
 from pacsnode.dicom.encode import (
     FAILED_SOP_INSTANCE_UID_LIST,
@@ -22,9 +22,11 @@ from pacsnode.dicom.encode import (
     SPECIFIC_CHARACTER_SET,
     writer_of,
 )
+from pacsnode.dicom.items import SequenceKey
+from pacsnode.dicom.readable import attribute_of
 from pacsnode.dicom.walk import DataSetWalker, Elements
 from pacsnode.errors import BadDataset, InvalidQuery
-from pacsnode.model import Condition, Level, OneOf, Query, Uid
+from pacsnode.model import OBJECT_KEY, Condition, Level, OneOf, Query, Uid
 
 MAX_FAILED_UIDS = 1000  # 65 bytes each: more would not fit the 16 bits of an explicit VR length
 
@@ -39,7 +41,10 @@ _APART = frozenset(
         _TIMEZONE_OFFSET_FROM_UTC,
     }
 )
+# Their values are told, but are the same for everything: a key that asks for one is not matched.
+_NOT_MATCHED = frozenset({RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY})
 _DEPTH: Mapping[Level, int] = {level: depth for depth, level in enumerate(Level)}
+_REQUIRED = frozenset(one.name for one in ATTRIBUTES if one.requirement is Requirement.REQUIRED)
 
 
 class Root(Enum):
@@ -62,13 +67,30 @@ class FindRequest:
     query: Query
     requested: tuple[int, ...]  # tags as they were sent, known or not
     unsupported: frozenset[int]  # neither matched nor answered: matches are told with FF01
-    specific_character_set: str  # of the request, as it was sent
+    specific_character_set: str  # of the request, as it was sent; what is assumed where it declared none
     answered: tuple[int, ...]  # tags of every response, ascending, but Specific Character Set
+    unmatched: frozenset[int] = frozenset()  # answered, but not, or not in all their items' keys, matched: FF01, too
+    sequences: Mapping[int, SequenceKey] = field(default_factory=dict)  # those answered, by tag
+    read: Mapping[int, Attribute] = field(default_factory=dict)  # answered, but in no column: an object tells, by tag
 
     @property
     def level(self) -> Level:
         """Query/Retrieve Level, of request and responses."""
         return self.query.level
+
+    @property
+    def is_supported(self) -> bool:
+        """Are all optional keys that were sent supported for existence and matching (PS3.4 C.4.1.1.4)?"""
+        return not self.unsupported and not self.unmatched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What may differ from one association to another: by negotiation (PS3.4 C.5.1.1), or by the peer."""
+
+    combines_date_and_time: bool = False  # of a range each: one interval instead of so many hours on each day
+    reads_headers: bool = False  # what the index does not have is told from an object
+    matches_unknown: bool = False  # an empty required attribute matches any single value and range
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,40 +105,54 @@ class RetrieveRequest:
         return self.query.level
 
 
-def parse_find(data: bytes, transfer_syntax_uid: Uid, root: Root) -> FindRequest:
-    """Read the identifier of a C-FIND (PS3.4 C.4.1.1.3.1).
+def parse_find(
+    data: bytes, transfer_syntax_uid: Uid, root: Root, rules: Rules = Rules(), *, assumed: str = ""
+) -> FindRequest:
+    """Read the identifier of a C-FIND (PS3.4 C.4.1.1.3.1); ``assumed`` is its character set where it declares none.
 
     Raises InvalidQuery with a text of at most 64 ASCII characters that names the offending tag, where there is one.
     """
     elements = _read(data, transfer_syntax_uid)
     level = _level(elements, root)
-    terms = _plain(elements, SPECIFIC_CHARACTER_SET)
+    terms = charset.declared(_plain(elements, SPECIFIC_CHARACTER_SET), assumed)
     tags = tuple(tag for tag in elements.by_tag if tag & 0xFFFF)  # without group lengths
     asked = [BY_TAG[tag] for tag in tags if tag in BY_TAG and _DEPTH[BY_TAG[tag].level] <= _DEPTH[level]]
 
-    wished = {a.name: condition.parse(a, _text(elements, a, terms)) for a in asked}
+    sequences = {a.tag: keys.parse(a, elements.by_tag[a.tag], elements.coding, terms) for a in asked if a.vr == "SQ"}
+    wished = {a.name: condition.parse(a, _text(elements, a, terms)) for a in asked if a.vr != "SQ"}
+    wished |= {key.sequence.attribute.name: key.sequence.condition for key in sequences.values()}
     conditions = {name: found for name, found in wished.items() if found is not None}
+    if rules.combines_date_and_time:
+        conditions = condition.combined(conditions)
     higher = [UNIQUE_KEYS[one] for one in root.levels if _DEPTH[one] < _DEPTH[level]]
     names = dict.fromkeys([*wished, *higher, UNIQUE_KEYS[level]])
-    known = {attribute.tag for attribute in asked}
+    read = {tag: found for tag in tags if (found := attribute_of(tag))} if rules.reads_headers else {}
+    read = {tag: found for tag, found in read.items() if tag not in _APART}
+    if read:
+        names[OBJECT_KEY] = None
+    known = {attribute.tag for attribute in asked} | set(read)
     apart = {QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE} | ({INSTANCE_AVAILABILITY} & set(tags))
     return FindRequest(
-        query=Query(level, conditions, tuple(names)),
+        query=Query(level, conditions, tuple(names), _unknown(root) if rules.matches_unknown else frozenset()),
         requested=tags,
         unsupported=frozenset(set(tags) - known - _APART),
         specific_character_set=terms,
         answered=tuple(sorted(known | apart | {BY_NAME[name].tag for name in higher})),
+        unmatched=frozenset(tag for tag in (*_NOT_MATCHED, *read) if _plain(elements, tag))
+        | {tag for tag, key in sequences.items() if not key.is_known},
+        sequences={tag: key.sequence for tag, key in sequences.items()},
+        read=read,
     )
 
 
-def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root) -> RetrieveRequest:
+def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root, *, assumed: str = "") -> RetrieveRequest:
     """Read the identifier of a C-MOVE or C-GET (PS3.4 C.4.2.1.4, C.4.3.1.3): unique keys, and that of the level filled.
 
     Patient ID narrows in the Study Root, too. Other keys may be there, but empty. InvalidQuery is as in ``parse_find``.
     """
     elements = _read(data, transfer_syntax_uid)
     level = _level(elements, root)
-    terms = _plain(elements, SPECIFIC_CHARACTER_SET)
+    terms = charset.declared(_plain(elements, SPECIFIC_CHARACTER_SET), assumed)
     keys = {UNIQUE_KEYS[one] for one in Level if _DEPTH[one] <= _DEPTH[level]}
     conditions: dict[str, Condition] = {}
     for tag, element in elements.by_tag.items():
@@ -155,6 +191,11 @@ def _level(elements: Elements, root: Root) -> Level:
         if level.value == sent.upper():
             return level
     raise InvalidQuery(f"{tag_name(QUERY_RETRIEVE_LEVEL)} is no level of this information model")
+
+
+def _unknown(root: Root) -> frozenset[str]:
+    """The required keys of the model: Patient ID, too, where the patient is no level of its own (PS3.4 C.6.2.1.2)."""
+    return _REQUIRED if Level.PATIENT in root.levels else _REQUIRED | {UNIQUE_KEYS[Level.PATIENT]}
 
 
 def _plain(elements: Elements, tag: int) -> str:

@@ -26,15 +26,23 @@ class CodedSet:
     is_left: bool = False  # belongs to G0, where the high bits are cleared
     lead: bytes = b""  # what the codec expects before each character
     lowest: int = 0xA0  # byte of a character, in the codec
+    vendor: str = ""  # codec of a superset, under which makers send more than the set has
 
     def decode(self, raw: bytes) -> str:
-        """The text of a run of this set; what it does not define becomes U+FFFD."""
+        """The text of a run of this set; what neither it nor its makers' superset defines becomes U+FFFD."""
         if not self.is_left:
-            return raw.decode(self.codec, "replace")
-        right = bytes(byte | 0x80 for byte in raw)
-        if self.lead:
-            right = b"".join(self.lead + right[i : i + 2] for i in range(0, len(right), 2))
-        return right.decode(self.codec, "replace")
+            return raw.decode(self.vendor or self.codec, "replace")
+        codes = [bytes(byte | 0x80 for byte in raw[i : i + 2]) for i in range(0, len(raw), 2)]
+        try:
+            return b"".join([self.lead + code for code in codes]).decode(self.codec)
+        except UnicodeDecodeError:
+            return "".join(map(self._one, codes))
+
+    def _one(self, code: bytes) -> str:
+        try:
+            return (self.lead + code).decode(self.codec)
+        except UnicodeDecodeError:
+            return _shifted(code).decode(self.vendor, "replace") if self.vendor and len(code) == 2 else "\ufffd"
 
     def encode(self, character: str) -> bytes | None:
         """The bytes of one character that is not ASCII; None where this set has no such character."""
@@ -49,14 +57,24 @@ class CodedSet:
             return None
         if self.is_double and raw.decode(self.codec, "replace") != character:
             return None  # the Hangul filler announces a syllable of several characters
+        if self.vendor and not self.is_left and raw.decode(self.vendor, "replace") != character:
+            return None  # there are two opinions about the middle dot and the dash of GB 2312
         return bytes(byte & 0x7F for byte in code) if self.is_left else code
+
+
+def _shifted(code: bytes) -> bytes:
+    """A character of a 94 x 94 set, high bits set, in the arithmetic of Shift JIS."""
+    row, cell = code[0] & 0x7F, code[1] & 0x7F
+    first = ((row - 1) >> 1) + (0x71 if row <= 0x5E else 0xB1)
+    second = cell + (0x7E if row % 2 == 0 else 0x1F if cell < 0x60 else 0x20)
+    return bytes((first, second))
 
 
 def _sets() -> Mapping[str, CodedSet]:
     sets = (
         CodedSet("13", "cp932", b"\x1b)I", lowest=0xA1),  # of Shift JIS, which is often meant and takes nothing away
-        CodedSet("58", "gb2312", b"\x1b$)A", is_double=True),
-        CodedSet("87", "euc_jp", b"\x1b$B", is_double=True, is_left=True),
+        CodedSet("58", "gb2312", b"\x1b$)A", is_double=True, vendor="gbk"),
+        CodedSet("87", "euc_jp", b"\x1b$B", is_double=True, is_left=True, vendor="cp932"),
         CodedSet("100", _LATIN_1, b"\x1b-A"),
         CodedSet("101", "iso8859_2", b"\x1b-B"),
         CodedSet("109", "iso8859_3", b"\x1b-C"),
@@ -66,7 +84,7 @@ def _sets() -> Mapping[str, CodedSet]:
         CodedSet("138", "iso8859_8", b"\x1b-H"),
         CodedSet("144", "iso8859_5", b"\x1b-L"),
         CodedSet("148", "iso8859_9", b"\x1b-M"),
-        CodedSet("149", "euc_kr", b"\x1b$)C", is_double=True),
+        CodedSet("149", "euc_kr", b"\x1b$)C", is_double=True, vendor="cp949"),
         CodedSet("159", "euc_jp", b"\x1b$(D", is_double=True, is_left=True, lead=b"\x8f"),
         CodedSet("166", "iso8859_11", b"\x1b-T"),
         CodedSet("203", "iso8859_15", b"\x1b-b"),
@@ -127,7 +145,7 @@ def decode(value: bytes, vr: str, *, initial: CodedSet | None, spare: CodedSet |
 
 
 def _decode_run(raw: bytes, left: CodedSet | None, right: CodedSet | None) -> str:
-    right_codec = right.codec if right is not None else _LATIN_1
+    right_codec = (right.vendor or right.codec) if right is not None else _LATIN_1
     if left is None:
         return raw.decode(right_codec, "replace")  # every codec of a G1 set has ASCII in its lower half
     runs = _RIGHT_RUNS.split(raw)
@@ -178,6 +196,7 @@ class _Writer:
         if self._left is not None:
             self._raw += self._left_escape
             self._left = None
+            self._is_right_sure = False  # readers take the escape for the end of what is in G1, too
 
     def _add_ascii(self, character: str) -> None:
         self._leave_left()
@@ -190,6 +209,8 @@ class _Writer:
             if self._left is not one:
                 self._raw += one.escape
                 self._left = one
-        elif self._right is not one or not self._is_right_sure:
+            return
+        self._leave_left()  # both halves may be in force at once, but not for every reader
+        if self._right is not one or not self._is_right_sure:
             self._raw += one.escape
             self._right, self._is_right_sure = one, True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from pacsnode.dicom import charset, iso2022
 from pacsnode.dicom.attributes import BY_TAG, Attribute
 from pacsnode.dicom.encode import (
@@ -12,6 +14,7 @@ from pacsnode.dicom.encode import (
     writer_of,
 )
 from pacsnode.dicom.identifier import FindRequest
+from pacsnode.dicom.items import SequenceKey, Told, wanted_items
 from pacsnode.model import Match, Uid
 
 _ESCAPE = iso2022.ESCAPE.decode("ascii")
@@ -32,6 +35,8 @@ class MatchEncoder:
         availability: str = "ONLINE",
     ) -> None:
         self._writer = writer_of(transfer_syntax_uid)
+        if request.read:
+            self._writer = self._writer.knowing({tag: attribute.vr for tag, attribute in request.read.items()})
         self._terms = request.specific_character_set
         self._answered = request.answered
         own = {
@@ -40,7 +45,8 @@ class MatchEncoder:
             INSTANCE_AVAILABILITY: availability,
         }
         self._own = {tag: self._writer.element(tag, text.encode("ascii", "replace")) for tag, text in own.items()}
-        self._told = [BY_TAG[tag] for tag in request.answered if tag not in own]
+        self._told = [request.read.get(tag) or BY_TAG[tag] for tag in request.answered if tag not in own]
+        self._sequences = request.sequences
         self._names = [attribute.name for attribute in self._told]
         self._numeric = [place for place, attribute in enumerate(self._told) if attribute.vr == "US"]
         self._frame()
@@ -49,6 +55,8 @@ class MatchEncoder:
         """The identifier of a response."""
         values = match.values
         texts = [values[name] for name in self._names]
+        if self._sequences:
+            return self._general(texts)
         everything = "".join(texts)
         # Nearly all are like that, and take a third of the time so (benchmarks/query.py: all studies).
         if everything.isascii() and _ESCAPE not in everything and len(everything) < len(self._writer.lengths):
@@ -80,15 +88,36 @@ class MatchEncoder:
 
     def _general(self, texts: list[str]) -> bytes:
         told = list(zip(self._told, texts, strict=True))
-        spoken = "\\".join([text for attribute, text in told if attribute.vr in charset.TEXT_VRS])
-        _, terms = charset.encode(spoken, self._terms)
+        items = {tag: wanted_items(text, self._sequences[tag]) for tag, text in self._of_sequences(told)}
+        spoken = [text for attribute, text in told if attribute.vr in charset.TEXT_VRS]
+        spoken += [text for tag, found in items.items() for text in _spoken(found, self._sequences[tag])]
+        _, terms = charset.encode("\\".join(spoken), self._terms)
         elements = {
             attribute.tag: self._writer.element(attribute.tag, self._value(attribute, text, terms))
             for attribute, text in told
+            if attribute.tag not in items
         }
+        elements |= {tag: self._sequence(self._sequences[tag], found, terms) for tag, found in items.items()}
         elements |= self._own
         character_set = self._writer.element(SPECIFIC_CHARACTER_SET, terms.encode("ascii")) if terms else b""
         return character_set + b"".join([elements[tag] for tag in self._answered])
+
+    def _of_sequences(self, told: Sequence[tuple[Attribute, str]]) -> Iterator[tuple[int, str]]:
+        return ((attribute.tag, text) for attribute, text in told if attribute.tag in self._sequences)
+
+    def _sequence(self, key: SequenceKey, items: Sequence[Told], terms: str) -> bytes:
+        written = []
+        for item in items:
+            elements = []
+            for one in key.keys:
+                tag = (one.attribute if isinstance(one, SequenceKey) else one).tag
+                value = item[f"{tag:08X}"]
+                if isinstance(one, SequenceKey):
+                    elements.append(self._sequence(one, value if isinstance(value, list) else [], terms))
+                else:
+                    elements.append(self._writer.element(tag, self._value(one, str(value), terms)))
+            written.append(b"".join(elements))
+        return self._writer.sequence(key.attribute.tag, written)
 
     def _value(self, attribute: Attribute, text: str, terms: str) -> bytes:
         if attribute.vr == "US":
@@ -96,3 +125,14 @@ class MatchEncoder:
         if attribute.vr in charset.TEXT_VRS:
             return charset.encode(text, terms)[0]
         return text.encode("latin-1", "replace")
+
+
+def _spoken(items: Sequence[Told], key: SequenceKey) -> Iterator[str]:
+    """All text of the items that the character set has to be able to say."""
+    for item in items:
+        for one in key.keys:
+            value = item[f"{(one.attribute if isinstance(one, SequenceKey) else one).tag:08X}"]
+            if isinstance(one, SequenceKey):
+                yield from _spoken(value if isinstance(value, list) else [], one)
+            elif one.vr in charset.TEXT_VRS:
+                yield str(value)

@@ -10,7 +10,7 @@ completeness.py), or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -44,7 +44,11 @@ _Buffer = bytes | memoryview
 
 
 class Element(NamedTuple):
-    """One element as it was sent. ``vr`` is "" in implicit VR; a sequence is told as "SQ" with an empty value."""
+    """One element as it was sent. ``vr`` is "" in implicit VR.
+
+    Of a sequence the value is its items, as they were sent, and ``vr`` "SQ"; "UN" where these are in implicit VR little
+    endian, whatever is around them. Of one that is too long there is no value.
+    """
 
     vr: str
     value: bytes
@@ -55,8 +59,13 @@ class Elements:
     """The wanted top-level elements that were there, by tag, with padding and all."""
 
     by_tag: Mapping[int, Element]
-    is_little_endian: bool
+    coding: Coding
     noted: frozenset[int] = frozenset()  # those to be noted that were there
+
+    @property
+    def is_little_endian(self) -> bool:
+        """The order of the bytes of numbers."""
+        return self.coding.is_little_endian
 
 
 class DataSetWalker:
@@ -81,7 +90,8 @@ class DataSetWalker:
         """Collect the values of ``wanted`` top-level tags; None is all that are not longer than ``max_value_bytes``.
 
         Of top-level tags to be ``noted``, which are no wanted ones, it is only told whether they were there.
-        ``max_elements`` counts items and fragments, too. A wanted value over ``max_value_bytes`` is a BadDataset.
+        ``max_elements`` counts items and fragments, too. A wanted value over ``max_value_bytes`` is a BadDataset; of a
+        sequence that long there is no value.
         """
         self._wanted: Container[int] = _EveryTag() if wanted is None else wanted | noted
         self._to_note = noted
@@ -97,6 +107,7 @@ class DataSetWalker:
         self._seen = 0  # bytes of the (inflated) data set so far
         self._carry = b""  # the begun header at _at
         self._partial: _Partial | None = None
+        self._sequences: list[_Sequence] = []  # wanted ones whose bytes are not all here
         self._count = 0
         self._found: dict[int, Element] = {}
         self._noted: set[int] = set()
@@ -118,7 +129,7 @@ class DataSetWalker:
 
     def unneeded(self) -> int:
         """How many of the next bytes say nothing: they may be passed over by ``skip`` instead of being fed."""
-        if self._inflater is not None or self._partial is not None or self._carry:
+        if self._inflater is not None or self._partial is not None or self._carry or self._sequences:
             return 0
         return max(self._at - self._seen, 0)
 
@@ -140,9 +151,15 @@ class DataSetWalker:
         # A single zero may begin a tag (6000,eeee); two are group 0000, which no data set has.
         if self._carry and (len(self._carry) == 1 or self._carry.strip(b"\0")):
             raise BadDataset(f"truncated: header at byte {self._at}")
-        return Elements(MappingProxyType(self._found), self._coding.is_little_endian, frozenset(self._noted))
+        return Elements(MappingProxyType(self._found), self._coding, frozenset(self._noted))
 
     def _take(self, data: memoryview) -> None:
+        whole, begin = data, self._seen
+        self._take_elements(data)
+        if self._sequences:
+            self._collect(whole, begin)
+
+    def _take_elements(self, data: memoryview) -> None:
         if self._carry:
             data = self._complete_header(data)
         base = self._seen
@@ -317,7 +334,7 @@ class DataSetWalker:
         # PS3.5 6.2.2 note 4: of undefined length, UN is a sequence in implicit VR little endian, whatever is around it.
         self._push(_Kind.ITEMS, IMPLICIT_LITTLE if vr == b"UN" else frame.coding, length)
         if is_top and tag in self._wanted and tag not in self._to_note:
-            self._enter(tag, Element("SQ", b""))
+            self._sequences.append(_Sequence(tag, "UN" if vr == b"UN" else "SQ", self._at))
 
     def _push(self, kind: _Kind, coding: Coding, length: int) -> None:
         outer = self._frames[-1].end
@@ -331,13 +348,31 @@ class DataSetWalker:
             raise BadDataset(f"element runs past the end of its item at byte {frame.end}")
         if frame.is_delimited:
             raise BadDataset(f"sequence or item at byte {frame.start} has no delimiter")
-        self._frames.pop()
+        self._pop(frame.end)
 
     def _end_by_delimiter(self, tag: int, length: int, frame: _Frame) -> None:
         is_inside_sequence = frame.kind in (_Kind.ITEMS, _Kind.FRAGMENTS)
         if tag != (SEQUENCE_DELIMITER if is_inside_sequence else ITEM_DELIMITER) or not frame.is_delimited or length:
             raise BadDataset(f"unexpected {tag_name(tag)} at byte {self._at - HEADER_BYTES}")
+        self._pop(self._at - HEADER_BYTES)
+
+    def _pop(self, end: int) -> None:
         self._frames.pop()
+        if len(self._frames) == 1 and self._sequences and self._sequences[-1].end == _ENDLESS:
+            self._sequences[-1].end = end
+
+    def _collect(self, data: memoryview, begin: int) -> None:
+        """Take the bytes of wanted sequences out of the data, whose first byte is number ``begin`` of the stream."""
+        for sequence in self._sequences:
+            if len(sequence.value) <= self._max_value_bytes:
+                first = max(sequence.start + len(sequence.value) - begin, 0)
+                sequence.value += data[first : max(sequence.end - begin, 0)]
+        complete = [sequence for sequence in self._sequences if sequence.end <= self._seen]
+        self._sequences = [sequence for sequence in self._sequences if sequence.end > self._seen]
+        for sequence in complete:
+            del sequence.value[sequence.end - sequence.start :]  # what was taken of the delimiter before it was known
+            is_short = len(sequence.value) <= self._max_value_bytes
+            self._enter(sequence.tag, Element(sequence.vr, bytes(sequence.value) if is_short else b""))
 
     def _keep(self, tag: int, vr: bytes, value: _Buffer, length: int) -> None:
         """Take the value, or as much of it as is there."""
@@ -392,6 +427,17 @@ class _Partial(NamedTuple):
     vr: bytes
     value: bytearray
     length: int
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """A wanted sequence that has begun: from ``start`` to ``end`` of the stream."""
+
+    tag: int
+    vr: str
+    start: int
+    end: int = _ENDLESS
+    value: bytearray = field(default_factory=bytearray)
 
 
 class _EveryTag:

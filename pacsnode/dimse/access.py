@@ -37,6 +37,11 @@ class Access:
         if peer is not None and operation not in peer.allow:
             raise NotAllowed(f"this AE title may not {operation} here")
 
+    def matches_unknown(self, calling_ae: str) -> bool:
+        """Does an empty required attribute match in the queries of this AE title (PS3.4 C.2.2.1.2)?"""
+        peer = self._peers.get(calling_ae)
+        return peer is None or peer.match_unknown
+
     def destination(self, ae_title: str) -> Peer:
         """Where a C-MOVE may send to: configured peers only. Raises UnknownDestination."""
         peer = self._peers.get(ae_title)

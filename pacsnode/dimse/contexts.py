@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import zip_longest
 from operator import attrgetter
 
 from pydicom._uid_dict import UID_dictionary
@@ -48,6 +49,17 @@ QUERY_RETRIEVE: Mapping[str, tuple[CommandField, Root]] = {
 """Which service and which information model an abstract syntax of Query/Retrieve stands for (PS3.4 C.6)."""
 
 
+# Service-class-application-information, byte by byte: what we do. Of C-FIND (PS3.4 C.5.1.1): relational queries and
+# date-time matching; not fuzzy matching of names, timezone adjustment, enhanced conversion, empty and multiple value
+# matching. Of the others (C.5.2.1, C.5.3.1): relational retrieval, not enhanced conversion.
+_EXTENDED: Mapping[CommandField, bytes] = {
+    CommandField.C_FIND_RQ: b"\1\1",
+    CommandField.C_MOVE_RQ: b"\1",
+    CommandField.C_GET_RQ: b"\1",
+}
+_DATE_TIME_MATCHING = 1
+
+
 def is_storage(abstract_syntax: str) -> bool:
     """Can a C-STORE come on this (accepted) abstract syntax?"""
     return abstract_syntax not in (VERIFICATION, STORAGE_COMMITMENT) and abstract_syntax not in QUERY_RETRIEVE
@@ -67,13 +79,22 @@ _NOT_FOR_DATA_SETS = frozenset({"1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2"
 
 @dataclass(frozen=True, slots=True)
 class PresentationContext:
-    """An accepted presentation context. ``as_scu``/``as_scp``: the roles we hold in it."""
+    """An accepted presentation context. ``as_scu``/``as_scp``: the roles we hold in it.
+
+    ``extended``: what we answered in the extended negotiation of its SOP class; "" where there was none.
+    """
 
     context_id: int
     abstract_syntax: Uid
     transfer_syntax: Uid
     as_scu: bool
     as_scp: bool
+    extended: bytes = b""
+
+    @property
+    def combines_date_and_time(self) -> bool:
+        """Was combined date-time matching agreed on (PS3.4 C.5.1.1)?"""
+        return self.extended[_DATE_TIME_MATCHING : _DATE_TIME_MATCHING + 1] == b"\1"
 
 
 def storage_classes(private: Iterable[str] = ()) -> frozenset[Uid]:
@@ -101,6 +122,7 @@ class Negotiated:
     results: list[ContextResult]
     roles: dict[str, Roles]
     accepted: dict[int, PresentationContext]
+    extended: dict[str, bytes]  # application information by SOP class
 
 
 def supported(storage: Iterable[Uid]) -> list[Supported]:
@@ -120,10 +142,14 @@ def supported(storage: Iterable[Uid]) -> list[Supported]:
 
 
 def accept(
-    proposed: Iterable[ProposedContext], ours: Mapping[str, Supported], roles: Mapping[str, Roles]
+    proposed: Iterable[ProposedContext],
+    ours: Mapping[str, Supported],
+    roles: Mapping[str, Roles],
+    extended: Mapping[str, bytes],
 ) -> Negotiated:
-    """Negotiate as acceptor. ``ours``: what we support, by abstract syntax; ``roles``: the selections proposed."""
-    found = Negotiated([], {}, {})
+    """Negotiate as acceptor. ``ours``: what we support, by abstract syntax; ``roles``: the selections proposed;
+    ``extended``: application information of SOP classes."""
+    found = Negotiated([], {}, {}, {})
     distinct = {(context.context_id, context.abstract_syntax): context for context in proposed}
     for context in sorted(distinct.values(), key=_ID):
         uid = context.abstract_syntax
@@ -133,9 +159,12 @@ def accept(
         result = _result(support, syntax, granted)
         found.results.append(ContextResult(context.context_id, result, syntax or context.transfer_syntaxes[0]))
         if result is Result.ACCEPTANCE:
+            answered = _answered(uid, extended.get(uid, b""))
             found.accepted[context.context_id] = PresentationContext(
-                context.context_id, Uid(uid), Uid(syntax), as_scu=granted.scp, as_scp=granted.scu
+                context.context_id, Uid(uid), Uid(syntax), as_scu=granted.scp, as_scp=granted.scu, extended=answered
             )
+            if answered:
+                found.extended[uid] = answered
             if selection is not None and _has_roles(support):
                 found.roles[uid] = granted
     return found
@@ -177,6 +206,15 @@ def propose(pairs: Iterable[tuple[Uid, Uid]]) -> list[ProposedContext]:
 
 _ID = attrgetter("context_id")
 _DEFAULT_ROLES = Roles(scu=True, scp=False)  # PS3.7 D.3.3.4: without role selection
+
+
+def _answered(sop_class_uid: str, offered: bytes) -> bytes:
+    """Our application information: as many bytes as were offered, 1 where that was offered and we do it."""
+    service, _ = QUERY_RETRIEVE.get(sop_class_uid, (None, None))
+    if service is None:
+        return b""
+    bytewise = zip_longest(offered, _EXTENDED[service][: len(offered)], fillvalue=0)
+    return bytes(int(one == can == 1) for one, can in bytewise)
 
 
 def _in_common(support: Supported | None, context: ProposedContext) -> str:

@@ -1,34 +1,67 @@
-"""C-FIND as SCP (PS3.4 C.4.1): the index answers, nothing else is read."""
+"""C-FIND as SCP (PS3.4 C.4.1): the index answers; where that is wished, objects tell of what it does not have."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from typing import Protocol
 
 from pacsnode import log
 from pacsnode.dicom import identifier
+from pacsnode.dicom.attributes import Attribute
+from pacsnode.dicom.charset import Assumptions
+from pacsnode.dicom.identifier import FindRequest, Rules
 from pacsnode.dicom.response import MatchEncoder
 from pacsnode.dimse import contexts, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import Complaints
-from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation, SopClassNotSupported
+from pacsnode.errors import (
+    ObjectDamaged,
+    ObjectNotFound,
+    PacsNodeError,
+    PeerFailure,
+    ProtocolViolation,
+    SopClassNotSupported,
+)
 from pacsnode.index.index import Index
+from pacsnode.model import OBJECT_KEY, Key, Match
 from pacsnode.wire import message
 from pacsnode.wire.command import CommandField, Element
 
 _RESPONSES_PER_SEND = 32  # a C-CANCEL is looked for between two sends
 
 
-class FindService:
-    """Answers queries in all three information models."""
+class HeaderSource(Protocol):
+    """Where objects are read; an Archive is one."""
 
-    def __init__(self, index: Index, access: Access, retrieve_ae_title: str) -> None:
+    def values(self, key: Key, attributes: Sequence[Attribute]) -> dict[str, str]:
+        """What the object says of the attributes, by name. Raises ObjectNotFound, ObjectDamaged."""
+
+
+class FindService:
+    """Answers queries in all three information models.
+
+    With ``headers`` optional keys that the index does not have are told from one object for each match.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        access: Access,
+        retrieve_ae_title: str,
+        headers: HeaderSource | None = None,
+        *,
+        assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
+    ) -> None:
+        """``assumed``: in which character set a query that declares none is read, and answered where that can be."""
         self._index = index
+        self._headers = headers
         self._access = access
         self._retrieve_ae_title = retrieve_ae_title
+        self._assumed = assumed
         self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
@@ -38,6 +71,8 @@ class FindService:
         extra: dict[Element, int | str | bytes] = {}
         try:
             code = self._answer(association, request, answers)
+            if answers.comment:
+                extra[Element.ERROR_COMMENT] = answers.comment
         except (PeerFailure, ProtocolViolation):
             raise
         except PacsNodeError as error:
@@ -61,30 +96,47 @@ class FindService:
         if service != CommandField.C_FIND_RQ or root is None:
             raise SopClassNotSupported("C-FIND on a presentation context of another service")
         syntax = request.context.transfer_syntax
-        asked = identifier.parse_find(data, syntax, root)
+        calling_ae = association.titles.calling_ae
+        rules = Rules(
+            combines_date_and_time=request.context.combines_date_and_time,
+            reads_headers=self._headers is not None,
+            matches_unknown=self._access.matches_unknown(calling_ae),
+        )
+        asked = identifier.parse_find(data, syntax, root, rules, assumed=self._assumed.of(calling_ae))
         encoder = MatchEncoder(asked, syntax, retrieve_ae_title=self._retrieve_ae_title)
-        answers.begin(status.PENDING_WITHOUT_OPTIONAL_KEYS if asked.unsupported else status.PENDING)
+        answers.begin(status.PENDING if asked.is_supported else status.PENDING_WITHOUT_OPTIONAL_KEYS)
         limit = association.limits.results
         with closing(self._index.find(asked.query)) as matches:
             for match in matches:
                 if limit and answers.matches == limit:
+                    answers.comment = f"more than {limit} matches; narrow the query"
                     return status.OUT_OF_RESOURCES
-                answers.add(encoder.encode(match))
+                answers.add(encoder.encode(self._with_header(match, asked) if asked.read else match))
                 if answers.is_batch_full:
                     answers.send()
                     if association.is_cancelled(request.message_id):
                         return status.CANCEL
         return status.SUCCESS
 
+    def _with_header(self, match: Match, asked: FindRequest) -> Match:
+        """What the object of the match says, too; where it cannot be read that is unknown."""
+        attributes = tuple(asked.read.values())
+        told = dict.fromkeys((attribute.name for attribute in attributes), "")
+        if self._headers is not None:
+            with suppress(ObjectNotFound, ObjectDamaged):
+                told = self._headers.values(Key(match.values[OBJECT_KEY]), attributes)
+        return Match({**match.values, **told})
+
 
 class _Answers:
     """The responses to one request, sent many at a time, the last ones together with the final response.
 
-    ``matches``: pending responses so far; known even when the query fails half-way.
+    ``matches``: pending responses so far; known even when the query fails half-way. ``comment``: for the final one.
     """
 
     def __init__(self, association: Association, request: Message) -> None:
         self.matches = 0
+        self.comment = ""
         self._association = association
         self._request = request
         self._context_id = request.context.context_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext as Supported
@@ -47,6 +47,7 @@ class Request:
     proposed: Sequence[ProposedContext]
     roles: Mapping[str, Roles]
     asks_for_window: bool
+    extended: Mapping[str, bytes] = field(default_factory=dict)  # application information by SOP class
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def read_request(data: bytes) -> Request:
             proposed=[codec.read_proposed(content) for kind, content in top if kind == ItemType.PROPOSED_CONTEXT],
             roles=dict(codec.read_roles(raw) for kind, raw in user if kind == ItemType.ROLE_SELECTION),
             asks_for_window=any(kind == ItemType.ASYNCHRONOUS_WINDOW for kind, _ in user),
+            extended=dict(codec.read_extended(raw) for kind, raw in user if kind == ItemType.EXTENDED_NEGOTIATION),
         )
     except _UNREADABLE as error:
         raise ProtocolViolation("A-ASSOCIATE-RQ cannot be read", reason=AbortReason.INVALID_PARAMETER) from error
@@ -97,8 +99,9 @@ def read_request(data: bytes) -> Request:
 
 def answer(request: Request, ours: Mapping[str, Supported], maximum_length: int) -> tuple[Answer, bytes]:
     """Accept a request: what was agreed, and the A-ASSOCIATE-AC PDU to send."""
-    agreed = contexts.accept(request.proposed, ours, request.roles)
+    agreed = contexts.accept(request.proposed, ours, request.roles, request.extended)
     user = [*_about_us(maximum_length), *(codec.roles_item(uid, agreed.roles[uid]) for uid in sorted(agreed.roles))]
+    user += [codec.extended_item(uid, agreed.extended[uid]) for uid in sorted(agreed.extended)]
     if request.asks_for_window:
         # We handle one operation at a time, which an answer of 1,1 says (PS3.7 D.3.3.3).
         user.append(item(ItemType.ASYNCHRONOUS_WINDOW, _WINDOW_OF_ONE))

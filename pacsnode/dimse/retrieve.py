@@ -159,11 +159,13 @@ class RetrieveOperation:
 
     def _read_identifier(self, access: Access, operation: str) -> None:
         data = self.request.data_set(self.association.limits.identifier)
-        access.check(self.association.titles.calling_ae, operation)
+        calling_ae = self.association.titles.calling_ae
+        access.check(calling_ae, operation)
         service, root = contexts.QUERY_RETRIEVE.get(self.request.context.abstract_syntax, (None, None))
         if service != self.request.command_field or root is None:
             raise SopClassNotSupported("request on a presentation context of another service")
-        self.query = identifier.parse_retrieve(data, self.request.context.transfer_syntax, root).query
+        syntax, assumed = self.request.context.transfer_syntax, self.archive.assumed.of(calling_ae)
+        self.query = identifier.parse_retrieve(data, syntax, root, assumed=assumed).query
         self.counts = SubOperations(self.archive.index.count_instances(self.query))
 
     def _failed_uids(self) -> bytes | None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME
-from pacsnode.index.matching import as_integer, comparable_name, comparable_time, significant
+from pacsnode.index.matching import (
+    as_integer,
+    comparable_moment,
+    comparable_name,
+    comparable_time,
+    significant,
+    storable,
+)
 from pacsnode.index.schema import NO_NUMBER
 from pacsnode.model import Instance, InstanceHeader, Key, Level, StoredObject, Uid
 
@@ -25,10 +33,28 @@ KEPT: Mapping[Level, tuple[str, ...]] = {
 COMPARABLE: Mapping[str, Callable[[str], str | int]] = {
     **{a.name: comparable_name for a in ATTRIBUTES if a.vr == "PN"},
     **{a.name: comparable_time for a in ATTRIBUTES if a.vr == "TM"},
+    **{a.name: comparable_moment for a in ATTRIBUTES if a.vr == "DT"},
     "instance_number": lambda text: NO_NUMBER if (number := as_integer(text)) is None else number,
 }
 """The attributes that have a second column, in which they are compared or sorted."""
 
+
+def _description(names: tuple[str, ...]) -> _Description:
+    compared = [(place, COMPARABLE[name]) for place, name in enumerate(names) if name in COMPARABLE]
+    return (
+        attrgetter(*names),
+        tuple(storable if BY_NAME[name].vr == "SQ" else significant for name in names),
+        tuple((place, compare, compare("")) for place, compare in compared),
+    )
+
+
+# Worked out once: most values are empty, and three rows are described for each instance (benchmarks/index_commit.py).
+_Description = tuple[
+    Callable[[InstanceHeader], tuple[str, ...]],
+    tuple[Callable[[str], str], ...],
+    tuple[tuple[int, Callable[[str], str | int], str | int], ...],
+]
+_DESCRIPTIONS: Mapping[Level, _Description] = {level: _description(names) for level, names in KEPT.items()}
 _FIELDS = tuple(field.name for field in fields(InstanceHeader))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 STORED = ("key", "size", "digest", "transfer_syntax_uid", "offset", "received_at", "calling_ae", "called_ae")
@@ -57,8 +83,9 @@ def columns(level: Level) -> tuple[str, ...]:
 
 def describe(header: InstanceHeader, level: Level) -> Values:
     """The header's values for one level's table."""
-    values = {name: significant(getattr(header, name)) for name in KEPT[level]}
-    return (*values.values(), *(COMPARABLE[name](value) for name, value in values.items() if name in COMPARABLE))
+    read, clean, comparable = _DESCRIPTIONS[level]
+    values = [clean_one(value) if value else value for clean_one, value in zip(clean, read(header), strict=True)]
+    return (*values, *[compare(values[place]) if values[place] else empty for place, compare, empty in comparable])
 
 
 def row_columns() -> tuple[str, ...]:

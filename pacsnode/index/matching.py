@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import re
 
+from pacsnode.dicom import moment
 from pacsnode.dicom.charset import fold
+from pacsnode.index import groups
 from pacsnode.model import Condition, Wildcard
 
 VALUE_SEPARATOR = "\\"
-GROUP_SEPARATOR = "="  # between the component groups of a person name (PS3.5 6.2.1)
+GROUP_SEPARATOR = groups.SEPARATOR
 
 _TIME = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?\Z", re.ASCII)
 _INTEGER = re.compile(r"(?=.{1,18}\Z)[+-]?\d+\Z", re.ASCII)  # IS has 12 characters; 18 always fit 64 bits
 
 
+def storable(text: str) -> str:
+    """The text without what UTF-8 cannot carry."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def significant(text: str) -> str:
     """The text without leading and trailing spaces of each value, and without what UTF-8 cannot carry."""
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
+    text = storable(text)
     if VALUE_SEPARATOR not in text:
         return text.strip(" \0")
     return VALUE_SEPARATOR.join(value.strip(" \0") for value in text.split(VALUE_SEPARATOR))
@@ -28,8 +34,8 @@ def significant(text: str) -> str:
 
 def comparable_name(text: str) -> str:
     """A PN value folded, with empty trailing components and groups left off (PS3.5 6.2)."""
-    groups = fold(text).replace(VALUE_SEPARATOR, GROUP_SEPARATOR).split(GROUP_SEPARATOR)
-    return GROUP_SEPARATOR.join(name_group(group) for group in groups).rstrip(GROUP_SEPARATOR)
+    parts = fold(text).replace(VALUE_SEPARATOR, GROUP_SEPARATOR).split(GROUP_SEPARATOR)
+    return GROUP_SEPARATOR.join(map(name_group, parts)).rstrip(GROUP_SEPARATOR)
 
 
 def name_group(group: str) -> str:
@@ -50,6 +56,11 @@ def comparable_time(text: str) -> str:
 def comparable_date(text: str) -> str:
     """DA values as ``YYYYMMDD``, those of ACR-NEMA (``YYYY.MM.DD``), too."""
     return text.replace(".", "")
+
+
+def comparable_moment(text: str) -> str:
+    """DT values as ``YYYYMMDDHHMMSS.FFFFFF``, by their earliest meaning; what is no moment is unknown."""
+    return VALUE_SEPARATOR.join(moment.earliest(value) or "" for value in text.split(VALUE_SEPARATOR))
 
 
 def as_integer(text: str) -> int | None:

@@ -1,8 +1,10 @@
 """From one schema to the next. Each step is one transaction; a file is always of exactly one schema."""
 
+# ruff: noqa: S608 - names come from our own tables
+
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import apsw
 from playhouse.apsw_ext import APSWDatabase
 
 from pacsnode.errors import IndexFailure
-from pacsnode.index import schema
+from pacsnode.index import groups, matching, schema
 from pacsnode.index.connection import connection_of, open_writer, translated
 
 
@@ -24,7 +26,52 @@ class Migration:
     apply: Callable[[apsw.Connection], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+_COLUMNS_OF_2: Mapping[str, str] = {
+    "patient": "other_patient_names other_patient_names_comparable ethnic_group",
+    "study": "name_of_physicians_reading_study name_of_physicians_reading_study_comparable"
+    " admitting_diagnoses_description patient_age patient_size patient_weight occupation procedure_code_sequence",
+    "series": "laterality institution_name institutional_department_name manufacturer manufacturer_model_name"
+    " performing_physician_name performing_physician_name_comparable operators_name operators_name_comparable"
+    " performed_procedure_step_start_date performed_procedure_step_start_time"
+    " performed_procedure_step_start_time_comparable request_attributes_sequence",
+    "instance": "acquisition_number acquisition_date acquisition_time acquisition_time_comparable"
+    " acquisition_date_time acquisition_date_time_comparable concept_name_code_sequence",
+}
+
+
+def _add_keys(connection: apsw.Connection) -> None:
+    """What was stored before is unknown in the new columns, until the index is built anew from the objects."""
+    for table, columns in _COLUMNS_OF_2.items():
+        for column in columns.split():
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+
+
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "patient": ("patient_name", "other_patient_names"),
+    "study": ("referring_physician_name", "name_of_physicians_reading_study"),
+    "series": ("performing_physician_name", "operators_name"),
+}
+
+
+def _index_name_groups(connection: apsw.Connection) -> None:
+    """Names as they are compared now, and an index for each of their component groups."""
+    connection.create_scalar_function("comparable_name", _comparable_name, 1)
+    for table, names in _NAMES.items():
+        for name in names:
+            connection.execute(f"UPDATE {table} SET {name}_comparable = comparable_name({name})")
+    connection.execute("DROP INDEX IF EXISTS patient_name_several")
+    for statement in groups.indexes("patient", "patient_name_comparable"):
+        connection.execute(statement)
+
+
+def _comparable_name(*values: apsw.SQLiteValue) -> str:
+    return matching.comparable_name(str(values[0]))
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(2, "Add keys of C-FIND: sequences, ages, devices, people", _add_keys),
+    Migration(3, "Find each component group of a name", _index_name_groups),
+)
 """In order, without gaps, the last one leading to ``schema.SCHEMA_VERSION``."""
 
 

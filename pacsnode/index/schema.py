@@ -1,7 +1,8 @@
 """The tables. Every attribute of the header is a column of its entity's table; a fresh file gets exactly this.
 
-Columns that end in ``_comparable`` hold the form of matching.py. ``described_by`` is the smallest key among all
-versions below an entity: that instance describes it, so that the order of arrival does not matter to the outcome.
+Columns that end in ``_comparable`` hold the form of matching.py, sequences the JSON of dicom/items.py. ``described_by``
+is the smallest key among all versions below an entity: that instance describes it, so that the order of arrival does
+not matter to the outcome.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 import apsw
 from peewee import AutoField, BlobField, ForeignKeyField, IntegerField, Model, SchemaManager, SqliteDatabase, TextField
 
-SCHEMA_VERSION = 1
+from pacsnode.index import groups
+
+SCHEMA_VERSION = 3
 
 
 class _Table(Model):
@@ -33,6 +36,9 @@ class Patient(_Table):
     patient_birth_time_comparable = TextField()
     patient_sex = TextField()
     other_patient_ids = TextField()
+    other_patient_names = TextField()
+    other_patient_names_comparable = TextField()
+    ethnic_group = TextField()
 
     described_by = TextField()
     studies = IntegerField()  # this and what follows: current versions below
@@ -59,6 +65,14 @@ class Study(_Table):
     study_description = TextField()
     referring_physician_name = TextField()
     referring_physician_name_comparable = TextField()
+    name_of_physicians_reading_study = TextField()
+    name_of_physicians_reading_study_comparable = TextField()
+    admitting_diagnoses_description = TextField()
+    patient_age = TextField()
+    patient_size = TextField()
+    patient_weight = TextField()
+    occupation = TextField()
+    procedure_code_sequence = TextField()
 
     described_by = TextField()
     series = IntegerField()
@@ -82,6 +96,19 @@ class Series(_Table):
     body_part_examined = TextField()
     protocol_name = TextField()
     station_name = TextField()
+    laterality = TextField()
+    institution_name = TextField()
+    institutional_department_name = TextField()
+    manufacturer = TextField()
+    manufacturer_model_name = TextField()
+    performing_physician_name = TextField()
+    performing_physician_name_comparable = TextField()
+    operators_name = TextField()
+    operators_name_comparable = TextField()
+    performed_procedure_step_start_date = TextField()
+    performed_procedure_step_start_time = TextField()
+    performed_procedure_step_start_time_comparable = TextField()
+    request_attributes_sequence = TextField()
 
     described_by = TextField()
     instances = IntegerField()
@@ -104,6 +131,13 @@ class Instance(_Table):
     content_date = TextField()
     content_time = TextField()
     content_time_comparable = TextField()
+    acquisition_number = TextField()
+    acquisition_date = TextField()
+    acquisition_time = TextField()
+    acquisition_time_comparable = TextField()
+    acquisition_date_time = TextField()
+    acquisition_date_time_comparable = TextField()
+    concept_name_code_sequence = TextField()
     image_type = TextField()
     number_of_frames = TextField()
     rows = TextField()
@@ -157,8 +191,7 @@ _MORE_INDEXES = (
     "CREATE INDEX instance_superseded ON instance (sop_instance_uid) WHERE is_current = 0",
     # Rows with several values in one column are rare: finding them apart keeps the ordinary comparison on its index.
     r"CREATE INDEX patient_id_several ON patient (instr(patient_id, '\')) WHERE instr(patient_id, '\') > 0",
-    "CREATE INDEX patient_name_several ON patient (instr(patient_name_comparable, '='))"
-    " WHERE instr(patient_name_comparable, '=') > 0",
+    *groups.indexes("patient", "patient_name_comparable"),
     r"CREATE INDEX accession_number_several ON study (instr(accession_number, '\'))"
     r" WHERE instr(accession_number, '\') > 0",
     r"CREATE INDEX study_date_several ON study (instr(replace(study_date, '.', ''), '\'))"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from pacsnode.dicom.attributes import BY_NAME, Attribute
 from pacsnode.errors import InvalidQuery
-from pacsnode.index import matching
+from pacsnode.index import groups, matching
 from pacsnode.index.entry import COMPARABLE, TABLE_OF
-from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
+from pacsnode.model import Condition, Items, Level, Moments, OneOf, Query, Range, Wildcard
 
 LEVELS = (Level.PATIENT, Level.STUDY, Level.SERIES, Level.IMAGE)
 VISIBLE = {
@@ -47,6 +47,7 @@ _UNIQUE = frozenset({"study_instance_uid", "series_instance_uid", "sop_instance_
 _RANK_OF_IDENTIFIER = 6  # what is left in between is for prefixes and ranges
 _RANK_OF_VALUES = {**dict.fromkeys(_UNIQUE, 7), "patient_name": 5, "study_date": 3}
 _TELLING_PREFIX = 3  # characters
+_DATE_LENGTH = len("YYYYMMDD")
 _INDEXED = _UNIQUE | {"patient_id", "patient_name", "accession_number", "study_date"}
 
 
@@ -74,15 +75,24 @@ def expression(name: str) -> str:
     return f"CAST({column} AS TEXT)" if name.startswith("number_of_") and attribute.is_counted else column
 
 
+def object_key(level: Level) -> str:
+    """What to read for ``OBJECT_KEY``."""
+    return "instance.key" if level is Level.IMAGE else f"{TABLE_OF[level]}.described_by"
+
+
 def selection(query: Query, *also: Level) -> Selection:
     """The entities that match, joined with the tables of the other levels named.
 
     Raises InvalidQuery for a condition on an attribute we do not have, or of a level below the query's.
     """
     conditions = _checked(query)
-    found = [clause_for(attribute, condition) for attribute, condition in conditions]
-    ranks = [(_rank(attribute, condition), LEVELS.index(attribute.level)) for attribute, condition in conditions]
+    ranks = [(_rank(query, attribute, condition), LEVELS.index(attribute.level)) for attribute, condition in conditions]
     best = max(ranks, default=(0, 0))
+    leading = ranks.index(best) if best[0] else -1
+    found = [
+        _clause(query, attribute, condition, is_leading=number == leading)
+        for number, (attribute, condition) in enumerate(conditions)
+    ]
     through = LEVELS[best[1]] if best[0] else None
     first = through or min((attribute.level for attribute, _ in conditions), key=LEVELS.index, default=query.level)
     levels = {query.level, first, *also, *(attribute.level for attribute, _ in conditions)}
@@ -92,8 +102,11 @@ def selection(query: Query, *also: Level) -> Selection:
 
 def instance_conditions(query: Query) -> Clause:
     """The conditions on attributes of the instance alone."""
+    checked = _checked(query)
     found = [
-        clause_for(attribute, condition) for attribute, condition in _checked(query) if attribute.level is Level.IMAGE
+        _clause(query, attribute, condition, is_leading=False)
+        for attribute, condition in checked
+        if attribute.level is Level.IMAGE
     ]
     return _all(found or [Clause("1")])
 
@@ -112,12 +125,29 @@ def tables(first: Level, levels: Iterable[Level]) -> str:
 
 def clause_for(attribute: Attribute, condition: Condition) -> Clause:
     """One condition: any value of the stored attribute, and any component group of a name, may match."""
+    if isinstance(condition, Items):
+        return _items_clause(expression(attribute.name), attribute, condition)
+    if isinstance(condition, Moments):
+        return _moments_clause(attribute, condition)
     if attribute.vr == "PN":
         return _name_clause(attribute, condition)
     column = _compared(attribute)
     if attribute.name in _UNIQUE:
         return _test(attribute, condition)(column)
     return _any_value(column, matching.VALUE_SEPARATOR, _test(attribute, condition))
+
+
+def _clause(query: Query, attribute: Attribute, condition: Condition, *, is_leading: bool) -> Clause:
+    """The condition, or that the attribute is unknown, where that matches. A pattern asks for characters."""
+    clause = clause_for(attribute, condition)
+    if attribute.name not in query.unknown_matches or isinstance(condition, Wildcard):
+        return clause
+    if isinstance(condition, Moments) and condition.time in query.unknown_matches:
+        day = Range(condition.low and condition.low[:_DATE_LENGTH], condition.high and condition.high[:_DATE_LENGTH])
+        without_time = [clause_for(attribute, day), Clause(f"{_compared(BY_NAME[condition.time])} = ''")]
+        clause = _any([clause, _all(without_time)])
+    # Many studies may be without it: a plus keeps SQLite from collecting these where another condition leads.
+    return _any([clause, Clause(f"{'' if is_leading else '+'}{_compared(attribute)} = ''")])
 
 
 def _checked(query: Query) -> list[tuple[Attribute, Condition]]:
@@ -131,27 +161,32 @@ def _checked(query: Query) -> list[tuple[Attribute, Condition]]:
     return result
 
 
-def _rank(attribute: Attribute, condition: Condition) -> int:
+def _rank(query: Query, attribute: Attribute, condition: Condition) -> int:
     """How well an index narrows the search by this condition; 0 where none does.
 
     A date has thousands of studies in a large archive, a name or three letters of one has hundreds
-    (benchmarks/scale.py: by date and name).
+    (benchmarks/scale.py: by date and name). Without an accession number are perhaps most of them.
     """
     if attribute.name not in _INDEXED:
         return 0
+    if attribute.name == "accession_number" and attribute.name in query.unknown_matches:
+        return 1
     if isinstance(condition, OneOf):
         return _RANK_OF_VALUES.get(attribute.name, _RANK_OF_IDENTIFIER)
-    if isinstance(condition, Range):
+    if isinstance(condition, Range | Moments):
         return 2 if condition.low and condition.high else 1
-    prefix = _prefix(condition.pattern)
-    return 0 if not prefix else 4 if len(prefix) >= _TELLING_PREFIX else 2
+    if isinstance(condition, Items):
+        return 0
+    patterns = condition.pattern.split(groups.SEPARATOR) if attribute.vr == "PN" else [condition.pattern]
+    length = max(len(_prefix(pattern)) for pattern in patterns)
+    return 0 if not length else 4 if length >= _TELLING_PREFIX else 2
 
 
 def _compared(attribute: Attribute) -> str:
     """The form of the column that conditions are compared with."""
     if attribute.vr == "DA":
         return f"replace({expression(attribute.name)}, '.', '')"
-    if attribute.vr in ("TM", "PN") and attribute.name in COMPARABLE:
+    if attribute.vr in ("TM", "PN", "DT") and attribute.name in COMPARABLE:
         return f"{TABLE_OF[attribute.level]}.{attribute.name}_comparable"
     return expression(attribute.name)
 
@@ -162,45 +197,90 @@ def _test(attribute: Attribute, condition: Condition) -> Callable[[str], Clause]
         return lambda value: _glob(value, matching.significant(condition.pattern))
     if isinstance(condition, Range):
         return lambda value: _between(value, condition)
+    if not isinstance(condition, OneOf):
+        return lambda value: Clause("0")
     values = [matching.significant(value) for value in condition.values]
     if attribute.vr == "DA":
         values = [matching.comparable_date(value) for value in values]
     if attribute.vr == "TM":
         values = [matching.comparable_time(value) for value in values]
+    if attribute.vr == "DT":
+        values = [matching.comparable_moment(value) for value in values]
     values = [value for value in values if value and matching.VALUE_SEPARATOR not in value]
     if attribute.vr in ("IS", "US"):
         return lambda value: _number(value, values)
+    if attribute.vr == "DS":
+        return lambda value: _decimal(value, values)
     return lambda value: _equal(value, values)
+
+
+def _items_clause(source: str, attribute: Attribute, condition: Items, depth: int = 0) -> Clause:
+    """One item that meets all conditions (PS3.4 C.2.2.2.6). ``source``: the JSON of the sequence."""
+    item, by_name = f"item{depth}", {one.name: one for one in attribute.items}
+    tests = []
+    for name, wanted in condition.conditions.items():
+        if name not in by_name:
+            raise InvalidQuery(f"{name} cannot be matched in {attribute.name}")
+        value = f"coalesce({item}.value ->> '$.\"{by_name[name].tag:08X}\"', '')"
+        if isinstance(wanted, Items):
+            tests.append(_items_clause(value, by_name[name], wanted, depth + 1))
+        else:
+            tests.append(_any_value(value, matching.VALUE_SEPARATOR, _test(by_name[name], wanted)))
+    tested = _all(tests or [Clause("1")])
+    items = f"json_each(iif({source} = '', '[]', {source}))"
+    return Clause(f"EXISTS (SELECT 1 FROM {items} AS {item} WHERE {tested.sql})", tested.values)
+
+
+def _moments_clause(attribute: Attribute, condition: Moments) -> Clause:
+    """A date within its ends, which an index finds, and within these together with its time."""
+    date, time = _compared(attribute), _compared(BY_NAME[condition.time])
+    day = Range(condition.low and condition.low[:_DATE_LENGTH], condition.high and condition.high[:_DATE_LENGTH])
+    moment = _between(f"({date} || {time})", Range(condition.low, condition.high))
+    return _all([_between(date, day), Clause(f"{time} <> ''"), moment])
 
 
 def _name_clause(attribute: Attribute, condition: Condition) -> Clause:
     column = _compared(attribute)
     if isinstance(condition, Range):
-        return _any_value(column, matching.GROUP_SEPARATOR, lambda value: _between(value, condition))
+        return _any_group(column, lambda value: _between(value, condition))
     if isinstance(condition, Wildcard):
         return _name_alternative(column, matching.name_pattern(condition.pattern))
+    if not isinstance(condition, OneOf):
+        return Clause("0")
     names = [name for name in map(matching.comparable_name, condition.values) if name]
     simple = [name for name in names if matching.GROUP_SEPARATOR not in name]
     alternatives = [_name_alternative(column, name) for name in names if matching.GROUP_SEPARATOR in name]
     if simple:
-        alternatives.append(_any_value(column, matching.GROUP_SEPARATOR, lambda value: _equal(value, simple)))
+        alternatives.append(_any_group(column, lambda value: _equal(value, simple)))
     return _any(alternatives)
 
 
 def _name_alternative(column: str, pattern: str) -> Clause:
     """One pattern. Without ``=`` any component group may match it, with it each group must match its own."""
-    groups = pattern.split(matching.GROUP_SEPARATOR)
-    if len(groups) == 1:
-        return _any_value(column, matching.GROUP_SEPARATOR, lambda value: _glob(value, pattern))
-    tests = [_begins(column, _prefix(groups[0])), Clause(f"{column} <> ''")]
-    for number, group in enumerate(groups, 1):
-        if group.strip("*"):
-            tests.append(_group_matches(column, number, group))
+    parts = pattern.split(matching.GROUP_SEPARATOR)
+    if len(parts) == 1:
+        return _any_group(column, lambda value: _glob(value, pattern))
+    tests = [_begins(column, _prefix(parts[0])), Clause(f"{column} <> ''")]
+    for number, part in enumerate(parts, 1):
+        if part.strip("*"):
+            tests.append(_group_matches(column, number, part))
     return _all(tests)
 
 
 def _group_matches(column: str, number: int, pattern: str) -> Clause:
-    return _exists_value(column, matching.GROUP_SEPARATOR, lambda value: _glob(value, pattern), number)
+    if number > groups.KEPT:
+        return _exists_value(column, groups.SEPARATOR, lambda value: _glob(value, pattern), number)
+    test = _glob(groups.group(column, number), pattern)
+    return test if number == 1 else _all([Clause(groups.has_several(column)), test])
+
+
+def _any_group(column: str, test: Callable[[str], Clause]) -> Clause:
+    """Apart for names of one group, for each of several, and for what is behind them: each part has its index."""
+    several = Clause(groups.has_several(column))
+    parts = [_all([test(column), Clause(f"NOT {several.sql}")])]
+    parts += [_all([several, test(groups.group(column, number))]) for number in range(1, groups.KEPT + 1)]
+    parts.append(_all([Clause(groups.has_more(column)), _exists_value(column, groups.SEPARATOR, test)]))
+    return _any(parts)
 
 
 def _any_value(column: str, separator: str, test: Callable[[str], Clause]) -> Clause:
@@ -244,6 +324,12 @@ def _number(value: str, wanted: Sequence[str]) -> Clause:
     if numbers:
         alternatives.append(_all([Clause(is_integer), same]))
     return _any(alternatives)
+
+
+def _decimal(value: str, wanted: Sequence[str]) -> Clause:
+    """By meaning: ``1.50`` is ``1.5``."""
+    same = Clause(f"CAST({value} AS REAL) IN (SELECT value FROM json_each(?))", (json.dumps(list(map(float, wanted))),))
+    return _all([Clause(f"{value} GLOB '[-+.0-9]*'"), same])
 
 
 def _between(value: str, condition: Range) -> Clause:

@@ -18,6 +18,7 @@ from pacsnode.index.bookkeeping import Bookkeeping
 from pacsnode.index.readers import ReaderPool
 from pacsnode.index.writer import Writer
 from pacsnode.model import (
+    OBJECT_KEY,
     DuplicatePolicy,
     Instance,
     Key,
@@ -323,4 +324,6 @@ def _wanted(query: Query, names: Sequence[str]) -> tuple[list[str], list[Level]]
     depth = sql.LEVELS.index(query.level)
     known = [name in BY_NAME and sql.LEVELS.index(BY_NAME[name].level) <= depth for name in names]
     wanted = [sql.expression(name) if is_known else "''" for name, is_known in zip(names, known, strict=True)]
+    if OBJECT_KEY in names:
+        wanted[names.index(OBJECT_KEY)] = sql.object_key(query.level)
     return wanted, [BY_NAME[name].level for name, is_known in zip(names, known, strict=True) if is_known]

@@ -29,6 +29,7 @@ class ItemType(IntEnum):
     ASYNCHRONOUS_WINDOW = 0x53
     ROLE_SELECTION = 0x54
     IMPLEMENTATION_VERSION_NAME = 0x55
+    EXTENDED_NEGOTIATION = 0x56
 
 
 class ProposedContext(NamedTuple):
@@ -139,6 +140,21 @@ def roles_item(sop_class_uid: str, roles: Roles) -> bytes:
     """A role selection sub-item."""
     raw = sop_class_uid.encode("ascii")
     return item(ItemType.ROLE_SELECTION, len(raw).to_bytes(2, "big") + raw + bytes(roles))
+
+
+def read_extended(content: bytes) -> tuple[str, bytes]:
+    """SOP class and application information of an extended negotiation sub-item (PS3.7 D.3.3.5). Raises
+    ProtocolViolation."""
+    end = 2 + int.from_bytes(content[:2], "big")
+    if len(content) < end:
+        raise _malformed()
+    return uid(content[2:end]), content[end:]
+
+
+def extended_item(sop_class_uid: str, information: bytes) -> bytes:
+    """An extended negotiation sub-item."""
+    raw = sop_class_uid.encode("ascii")
+    return item(ItemType.EXTENDED_NEGOTIATION, len(raw).to_bytes(2, "big") + raw + information)
 
 
 def uid(raw: bytes) -> str:

@@ -10,7 +10,7 @@ from pacsnode.dicom import condition
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME
 from pacsnode.dicom.coding import tag_name
 from pacsnode.errors import InvalidQuery
-from pacsnode.model import Condition, OneOf, Range, Wildcard
+from pacsnode.model import Condition, Moments, OneOf, Range, Wildcard
 
 
 @pytest.mark.parametrize("value", ["", " ", "\0", "*", "**", " * ", "\\", "CT\\*"])
@@ -51,6 +51,15 @@ def test_universal_matching(name: str, value: str) -> None:
         ("study_time", "103015.5-103015.5", Range("103015.500000", "103015.599999")),
         ("study_time", "-18", Range(None, "185959.999999")),
         ("study_time", "08-", Range("080000.000000", None)),
+        ("acquisition_date_time", "2006", OneOf(("20060101000000.000000",))),
+        ("acquisition_date_time", "2006-0500", OneOf(("20060101050000.000000",))),
+        ("acquisition_date_time", "2005-2006", Range("20050101000000.000000", "20061231235959.999999")),
+        ("acquisition_date_time", "-2006", Range(None, "20061231235959.999999")),
+        ("acquisition_date_time", "2006-", Range("20060101000000.000000", None)),
+        ("acquisition_date_time", "2006-0500-", Range("20060101050000.000000", None)),
+        ("acquisition_date_time", "20060101-0500-2006-0500", Range("20060101050000.000000", "20070101045959.999999")),
+        ("patient_weight", "70.50 ", OneOf(("70.50",))),
+        ("patient_age", "070Y", OneOf(("070Y",))),
     ],
 )
 def test_matching_kinds(name: str, value: str, expected: Condition) -> None:
@@ -82,6 +91,13 @@ def test_matching_kinds(name: str, value: str, expected: Condition) -> None:
         ("series_number", "1*"),
         ("series_number", "one"),
         ("modality", "C*\\MR"),
+        ("acquisition_date_time", "noon"),
+        ("acquisition_date_time", "-"),
+        ("acquisition_date_time", "2005-2006-2007"),
+        ("patient_weight", "7*"),
+        ("patient_weight", "nan"),
+        ("patient_weight", "1" * 17),
+        ("patient_age", "70"),
     ],
 )
 def test_invalid_values_name_the_tag(name: str, value: str) -> None:
@@ -95,6 +111,42 @@ def test_invalid_values_name_the_tag(name: str, value: str) -> None:
     assert text.startswith(tag_name(attribute.tag))
     assert len(text) <= 64
     assert text.isascii()
+
+
+DATES, TIMES = Range("20060705", "20060707"), Range("100000.000000", "180059.999999")
+
+
+@pytest.mark.parametrize(
+    ("dates", "times", "expected"),
+    [
+        (DATES, TIMES, Moments("study_time", "20060705100000.000000", "20060707180059.999999")),
+        (Range("20060705", None), TIMES, Moments("study_time", "20060705100000.000000", None)),
+        (Range(None, "20060707"), TIMES, Moments("study_time", None, "20060707180059.999999")),
+        (
+            DATES,
+            Range("100000.000000", None),
+            Moments("study_time", "20060705100000.000000", "20060707235959.999999"),
+        ),
+        (
+            DATES,
+            Range(None, "180059.999999"),
+            Moments("study_time", "20060705000000.000000", "20060707180059.999999"),
+        ),
+    ],
+)
+def test_dates_and_times_combined(dates: Range, times: Range, expected: Moments) -> None:
+    """A range of dates and one of times become one interval (PS3.4 C.2.2.2.5.4); other conditions stay."""
+    conditions = {"study_date": dates, "study_time": times, "series_time": times}
+
+    assert {"study_date": expected, "series_time": times} == condition.combined(conditions)
+
+
+@pytest.mark.parametrize("other", [OneOf(("20060705",)), None])
+def test_what_is_not_combined(other: Condition | None) -> None:
+    """Only two ranges become an interval."""
+    conditions: dict[str, Condition] = {"study_time": TIMES} | ({"study_date": other} if other else {})
+
+    assert conditions == condition.combined(conditions)
 
 
 def test_endless_lists_are_refused() -> None:

@@ -78,6 +78,17 @@ def test_binary_numbers(uid: Uid, layout: str) -> None:
     assert (header.rows, header.columns, header.bits_allocated) == ("512", "7\\7", "")
 
 
+@pytest.mark.parametrize(("declared", "expected"), [(b"", "Люк"), (b"ISO_IR 6", "Люк"), (b"ISO_IR 100", "»îÚ")])
+def test_text_without_character_set(declared: bytes, expected: str) -> None:
+    """What is assumed holds where nothing is declared, and only there."""
+    leaves = [Leaf(0x00080005, "CS", declared)]
+    values = UIDS | {"patient_name": "Люк".encode("iso8859-5")}
+    leaves += [Leaf(BY_NAME[name].tag, BY_NAME[name].vr, value) for name, value in values.items()]
+    elements = walk(encode(leaves, EXPLICIT_VR_LITTLE_ENDIAN), EXPLICIT_VR_LITTLE_ENDIAN, HEADER_TAGS)
+
+    assert expected == read_header(elements, "ISO_IR 144").patient_name
+
+
 def test_rows_of_another_vr() -> None:
     """The VR that was sent says how to read a number."""
     leaves = [Leaf(BY_NAME[name].tag, "UI", value) for name, value in UIDS.items()]

@@ -16,10 +16,10 @@ from pydicom.uid import UID
 
 from pacsnode.dicom import identifier
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME
-from pacsnode.dicom.identifier import FindRequest, RetrieveRequest, Root
+from pacsnode.dicom.identifier import FindRequest, RetrieveRequest, Root, Rules
 from pacsnode.dicom.response import MatchEncoder
 from pacsnode.errors import InvalidQuery
-from pacsnode.model import Level, Match, OneOf, Range, Uid, Wildcard
+from pacsnode.model import Level, Match, Moments, OneOf, Range, Uid, Wildcard
 
 IMPLICIT = Uid("1.2.840.10008.1.2")
 EXPLICIT = Uid("1.2.840.10008.1.2.1")
@@ -114,12 +114,12 @@ def test_group_lengths_are_ignored() -> None:
 
 def test_unsupported_keys() -> None:
     """Unknown, private and sequence keys and those of lower levels are told apart, and not told by us."""
-    made = dataset(StudyDate="", PatientComments="", Modality="CT", ProcedureCodeSequence=Sequence([Dataset()]))
+    made = dataset(StudyDate="", PatientComments="", Modality="CT", ReferencedStudySequence=Sequence([Dataset()]))
     made.private_block(0x0011, "SOMEBODY", create=True).add_new(0x01, "LO", "")
 
     request = find(made)
 
-    assert {0x00104000, 0x00080060, 0x00081032, 0x00110010, 0x00111001} == request.unsupported
+    assert {0x00104000, 0x00080060, 0x00081110, 0x00110010, 0x00111001} == request.unsupported
     assert {} == request.query.conditions
     assert [0x00080020, 0x00080052, 0x00080054] == sorted(answer(request).keys())
 
@@ -141,6 +141,8 @@ def test_keys_handled_apart() -> None:
     told = answer(request)
 
     assert ({}, frozenset()) == (request.query.conditions, request.unsupported)
+    assert {0x00080054, 0x00080056} == request.unmatched
+    assert not request.is_supported
     assert ("PACS", "ONLINE", "STUDY") == (told.RetrieveAETitle, told.InstanceAvailability, told.QueryRetrieveLevel)
     assert "TimezoneOffsetFromUTC" not in told
 
@@ -155,6 +157,36 @@ def test_level_must_be_in_the_model(root: Root, level: str) -> None:
         find(dataset(level), root)
     with pytest.raises(InvalidQuery, match=r"\(0008,0052\)"):
         retrieve(dataset(level, PatientID="P1"), root)
+
+
+@pytest.mark.parametrize(
+    ("root", "rules", "expected"),
+    [
+        (Root.STUDY, Rules(matches_unknown=True), {"patient_id", "accession_number", "modality"}),
+        (Root.PATIENT, Rules(matches_unknown=True), {"accession_number", "modality"}),
+        (Root.PATIENT_STUDY_ONLY, Rules(matches_unknown=True), {"accession_number", "modality"}),
+        (Root.STUDY, Rules(), set()),
+    ],
+)
+def test_what_matches_when_it_is_unknown(root: Root, rules: Rules, expected: set[str]) -> None:
+    """Required keys of the model, never optional or unique ones; Patient ID is required in the Study Root only."""
+    request = identifier.parse_find(encoded(dataset()), EXPLICIT, root, rules)
+    tried = {"patient_id", "accession_number", "modality", "study_instance_uid", "study_description", "patient_sex"}
+
+    assert expected == request.query.unknown_matches & tried
+
+
+def test_ranges_of_date_and_time() -> None:
+    """They are one condition where that was agreed on, two otherwise; both are told in any case."""
+    data = encoded(dataset(StudyDate="20060705-20060707", StudyTime="1000-1800"))
+    apart = identifier.parse_find(data, EXPLICIT, Root.STUDY)
+    combined = identifier.parse_find(data, EXPLICIT, Root.STUDY, Rules(combines_date_and_time=True))
+
+    assert {"study_date", "study_time"} == set(apart.query.conditions)
+    assert {"study_date": Moments("study_time", "20060705100000.000000", "20060707180059.999999")} == (
+        combined.query.conditions
+    )
+    assert apart.answered == combined.answered
 
 
 def test_level_must_be_there() -> None:
@@ -194,7 +226,8 @@ def test_answers_read_back(syntax: Uid, level: str) -> None:
     for attribute in ATTRIBUTES:
         made.add_new(attribute.tag, attribute.vr, None)
     request = find(made, Root.PATIENT, syntax)
-    samples = {"UI": "1.2.3", "DA": "20040119", "TM": "101112.5", "IS": "12", "US": "512", "PN": "DOE^J"}
+    samples = {"UI": "1.2.3", "DA": "20040119", "TM": "101112.5", "IS": "12", "US": "512", "PN": "DOE^J", "AS": "012Y",
+               "DS": "1.5", "DT": "2004", "SQ": ""}  # fmt: skip
     values = {name: samples.get(BY_NAME[name].vr, "ABC") for name in request.query.requested}
 
     data = MatchEncoder(request, syntax, retrieve_ae_title="PACS").encode(Match(values))
@@ -202,7 +235,7 @@ def test_answers_read_back(syntax: Uid, level: str) -> None:
 
     assert 0 == len(data) % 2
     assert sorted(told.keys()) == list(told.keys()) == list(request.answered)
-    assert values == {name: str(told[BY_NAME[name].tag].value) for name in values}
+    assert values == {name: str(told[BY_NAME[name].tag].value or "") for name in values}
 
 
 @SYNTAXES

@@ -1,6 +1,7 @@
 """Files of many makers, walked and compared with what pydicom reads."""
 
 import csv
+import json
 import random
 import warnings
 from collections.abc import Iterator
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, PersonName
 
 from pacsnode.dicom import syntax
-from pacsnode.dicom.attributes import BY_NAME, HEADER_TAGS
+from pacsnode.dicom.attributes import BY_NAME, HEADER_TAGS, Attribute
 from pacsnode.dicom.header import read_header
 from pacsnode.dicom.part10 import FileHead, read_foreign_head
 from pacsnode.dicom.walk import DataSetWalker
@@ -89,6 +90,20 @@ def value_of(dataset: pydicom.Dataset, name: str) -> str:
     return "\\".join(str(text).strip(" \0") for text in texts)
 
 
+def items_of(element: DataElement | None, attributes: tuple[Attribute, ...]) -> list[dict[str, object]]:
+    """What the index should keep of a sequence."""
+    result = []
+    for item in element.value or [] if element is not None else []:
+        told: dict[str, object] = {}
+        for one in attributes:
+            inner = item.get(one.tag)
+            known = items_of(inner, one.items) if one.vr == "SQ" else str(inner.value or "") if inner else ""
+            if known:
+                told[f"{one.tag:08X}"] = known
+        result.append(told)
+    return result if any(result) else []
+
+
 def test_every_file_is_walked_to_its_end() -> None:
     """All files that can be stored are walked, but for those with known damage; no UID differs from pydicom's."""
     uids = ("sop_class_uid", "sop_instance_uid", "study_instance_uid", "series_instance_uid")
@@ -130,6 +145,10 @@ def test_headers_are_those_of_pydicom() -> None:
             read_with_pydicom(real),
         )
         for name in (name for name, attribute in BY_NAME.items() if not attribute.is_counted):
+            if BY_NAME[name].vr == "SQ":
+                ours = json.loads(getattr(header, name) or "[]")
+                assert items_of(theirs.get(BY_NAME[name].tag), BY_NAME[name].items) == ours, f"{name} of {real.name}"
+                continue
             assert value_of(theirs, name) == getattr(header, name), f"{name} of {real.name}"
 
 

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pacsnode.dicom.syntax import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from pacsnode.dicom.syntax import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from pacsnode.dicom.walk import DataSetWalker, Element, Elements
 from pacsnode.errors import BadDataset
 from pacsnode.model import Uid
@@ -43,7 +43,11 @@ def expected(nodes: list[Node], uid: Uid) -> dict[int, Element]:
         if isinstance(node, Leaf):
             found[node.tag] = Element("" if uid == IMPLICIT_VR_LITTLE_ENDIAN else node.vr, node.value)
         elif isinstance(node, Branch):
-            found[node.tag] = Element("SQ", b"")
+            plain = uid if uid in NATIVE else EXPLICIT_VR_LITTLE_ENDIAN
+            header, delimiter = 8 if plain == IMPLICIT_VR_LITTLE_ENDIAN else 12, 0 if node.has_length else 8
+            whole = encode((node,), plain)
+            vr = "UN" if node.vr == "UN" and plain != IMPLICIT_VR_LITTLE_ENDIAN else "SQ"
+            found[node.tag] = Element(vr, whole[header : len(whole) - delimiter])
     return found
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from pacsnode.archive import Archive
 from pacsnode.config import Limits
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.dimse import server
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
@@ -125,17 +126,22 @@ class Nodes:
         accepts_unknown: bool = True,
         storage: Iterable[str] = (CT, MR),
         tls: ssl.SSLContext | None = None,
+        assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
+        read_headers: bool = False,
     ) -> Running:
         """A listener that answers as PACSNODE; with few storage classes, since all of them take a tenth of a second."""
         index = index or SqliteIndex(self._folder / "index.db")
         self._stack.callback(index.close)
         ticks = itertools.count(1)
-        archive = Archive(store or MemoryStore(), index, lambda: STARTED + timedelta(microseconds=next(ticks)))
+        clock = lambda: STARTED + timedelta(microseconds=next(ticks))  # noqa: E731
+        archive = Archive(store or MemoryStore(), index, clock, assumed)
         access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
             CommandField.C_STORE_RQ: StoreService(archive, access),
-            CommandField.C_FIND_RQ: FindService(index, access, AE_TITLE),
+            CommandField.C_FIND_RQ: FindService(
+                index, access, AE_TITLE, archive if read_headers else None, assumed=assumed
+            ),
             CommandField.C_GET_RQ: GetService(archive, access),
             CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pacsnode.model import Uid
-from tests.dicom.dataset_bytes import Leaf, Pixels, encode
+from tests.dicom.dataset_bytes import Branch, Leaf, Pixels, encode
 from tests.dimse.raw_peer import CT, EXPLICIT, JPEG_BASELINE
 
 ROOT = "2.25.7001"
@@ -32,14 +32,16 @@ def image(
     charset: bytes = b"",
     without: Sequence[int] = (),
     date: bytes = b"20240102",
+    time: bytes = b"1015",
+    more: Sequence[Leaf | Branch] = (),
 ) -> bytes:
-    """A data set of the transfer syntax; ``without``: tags to leave out."""
+    """A data set of the transfer syntax; ``without``: tags to leave out; ``more``: what else is in it."""
     leaves = [
         Leaf(0x00080005, "CS", charset),
         Leaf(0x00080016, "UI", _padded_uid(sop_class)),
         Leaf(0x00080018, "UI", _padded_uid(uid or uid_of(number))),
         Leaf(0x00080020, "DA", date),
-        Leaf(0x00080030, "TM", b"1015"),
+        Leaf(0x00080030, "TM", time),
         Leaf(0x00080050, "SH", b"ACC1"),
         Leaf(0x00080060, "CS", b"CT"),
         Leaf(0x00100010, "PN", _padded(name)),
@@ -50,7 +52,10 @@ def image(
         Leaf(0x00200011, "IS", b"1 "),
         Leaf(0x00200013, "IS", _padded(str(number).encode())),
     ]
-    body = [leaf for leaf in leaves if leaf.tag not in without and (leaf.value or leaf.tag != 0x00080005)]
+    body: list[Leaf | Branch] = [
+        leaf for leaf in leaves if leaf.tag not in without and (leaf.value or leaf.tag != 0x00080005)
+    ]
+    body = sorted([*body, *more], key=lambda node: node.tag)
     ending = Pixels((b"", pixels)) if syntax == JPEG_BASELINE else Leaf(0x7FE00010, "OW", pixels)
     return encode([*body, ending], Uid(syntax))
 

@@ -57,6 +57,7 @@ def test_same_as_pynetdicom(
         [ProposedContext(number, uid, tuple(syntaxes)) for number, uid, syntaxes in proposals],
         ours,
         {uid: Roles(*roles) for uid, roles in selections.items()},
+        {},
     )
 
     expected = [(one.context_id, one.result, str(one.transfer_syntax[0])) for one in theirs]
@@ -77,6 +78,7 @@ def test_no_role_is_granted_that_was_not_asked_for(
         [ProposedContext(number, uid, tuple(syntaxes)) for number, uid, syntaxes in proposals],
         _supported(support),
         {uid: Roles(*roles) for uid, roles in selections.items()},
+        {},
     )
 
     assert set() == set(found.roles) - set(selections)

@@ -38,6 +38,7 @@ from tests.dimse.raw_peer import (
     MESSAGE_ID,
     NO_DATA_SET,
     P_DATA,
+    PATIENT_FIND,
     PRIORITY,
     RESPONDED_TO,
     RESPONSE,
@@ -60,7 +61,7 @@ PATIENT_ROOT = PatientRootQueryRetrieveInformationModelFind
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
 PATIENT_STUDY_ONLY = PatientStudyOnlyQueryRetrieveInformationModelFind
 LEVEL, CHARSET, NAME, STUDY_UID = 0x00080052, 0x00080005, 0x00100010, 0x0020000D
-FIND = (Offer(1, STUDY_FIND), Offer(3, VERIFICATION), Offer(5, STUDY_MOVE))
+FIND = (Offer(1, STUDY_FIND), Offer(3, VERIFICATION), Offer(5, STUDY_MOVE), Offer(7, PATIENT_FIND))
 BATCH = 32
 RESPONSE_COMMAND = struct.pack("<HHIH", 0, COMMAND, 2, C_FIND | RESPONSE)
 Answers = list[tuple[int, Dataset | None]]
@@ -354,6 +355,16 @@ def test_result_limit(nodes: Nodes) -> None:
 
     assert [0xFF00] * 5 + [0x0000] == statuses[0]
     assert [0xFF00] * 5 + [0xA700] == statuses[1]
+
+
+def test_result_limit_is_explained(nodes: Nodes) -> None:
+    """The final response says why it is not Success."""
+    node = nodes.start(limits=limits(results=1))
+    many_studies(node, 2)
+    *_, final = asked(node, identifier({LEVEL: "STUDY"}))
+
+    assert b"more than 1 matches" in final.elements[ERROR_COMMENT]
+    assert final.data_set is None
 
 
 def test_peer_leaves_within_the_answers(node: Running) -> None:

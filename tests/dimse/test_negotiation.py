@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 
 import pytest
+from pydicom.uid import UID
+from pynetdicom import AE
+from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
 from pacsnode.dimse import contexts
 from pacsnode.model import Peer
 from tests.dimse.conftest import Nodes, Running, eventually, limits
 from tests.dimse.raw_peer import (
+    ABORT,
+    ASSOCIATE_AC,
     CT,
     EXPLICIT,
     IMPLICIT,
@@ -18,6 +24,7 @@ from tests.dimse.raw_peer import (
     STORAGE_COMMITMENT,
     STUDY_FIND,
     STUDY_GET,
+    STUDY_MOVE,
     VERIFICATION,
     Offer,
     RawPeer,
@@ -67,6 +74,77 @@ def test_permanent_rejections(nodes: Nodes, request_pdu: bytes, triple: tuple[in
 
     assert triple == rejection(node.port, request_pdu)
     assert node.echoes()
+
+
+def extended(sop_class: str, information: bytes) -> bytes:
+    """An extended negotiation sub-item (PS3.7 D.3.3.5)."""
+    return item(0x56, struct.pack(">H", len(sop_class)) + sop_class.encode() + information)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "offered", "answered"),
+    [
+        (STUDY_FIND, b"\1", b"\1"),
+        (STUDY_FIND, b"\0", b"\0"),
+        (STUDY_FIND, b"\1\1", b"\1\1"),
+        (STUDY_FIND, b"\0\1", b"\0\1"),
+        (STUDY_FIND, b"\1\0", b"\1\0"),
+        (STUDY_FIND, b"\1\1\1\1\1", b"\1\1\0\0\0"),
+        (STUDY_FIND, b"\1\1\1\1\1\1\1", b"\1\1\0\0\0\0\0"),
+        (STUDY_FIND, b"\2\xff", b"\0\0"),
+        (STUDY_MOVE, b"\1", b"\1"),
+        (STUDY_MOVE, b"\1\1", b"\1\0"),
+        (STUDY_FIND, b"", None),
+        (VERIFICATION, b"\1", None),
+        ("1.2.3", b"\1", None),
+    ],
+)
+def test_extended_negotiation(node: Running, sop_class: str, offered: bytes, answered: bytes | None) -> None:
+    """As many bytes as were offered, 1 only where 1 was and we do it; nothing of other services (PS3.4 C.5.1.1)."""
+    offers = (Offer(1, VERIFICATION), Offer(3, STUDY_FIND), Offer(5, STUDY_MOVE))
+    with RawPeer(node.port) as peer:
+        peer.send(associate_rq(offers, user_items=extended(sop_class, offered)))
+        kind, body = peer.read_pdu()
+
+    assert ASSOCIATE_AC == kind
+    expected = b"" if answered is None else extended(sop_class, answered)
+    found = body[body.index(b"\x50\0", 68) :]
+    assert expected == found[found.find(b"\x56\0") :][: len(expected)]
+    assert (b"\x56\0" in found) == (answered is not None)
+
+
+def test_no_extended_negotiation(node: Running) -> None:
+    """Where nothing was offered nothing is answered."""
+    with RawPeer(node.port) as peer:
+        peer.send(associate_rq((Offer(3, STUDY_FIND),)))
+        _, body = peer.read_pdu()
+
+    assert b"\x56\0" not in body[body.index(b"\x50\0", 68) :]
+
+
+def test_extended_negotiation_that_cannot_be_read(node: Running) -> None:
+    """A sub-item that is shorter than the UID it announces is the peer's fault; others are served."""
+    with RawPeer(node.port) as peer:
+        peer.send(associate_rq(ECHO, user_items=item(0x56, b"\0\x401.2")))
+        kind, _ = peer.read_pdu()
+
+    assert ABORT == kind
+    assert node.echoes()
+
+
+@pytest.mark.parametrize("offered", [(1,), (1, 1), (1, 1, 1, 1, 1)])
+def test_extended_negotiation_with_pynetdicom(node: Running, offered: tuple[int, ...]) -> None:
+    """pynetdicom as SCU hears what it may do."""
+    proposed = SOPClassExtendedNegotiation()
+    proposed.sop_class_uid = UID(STUDY_FIND)
+    proposed.service_class_application_information = bytes(offered)
+    entity = AE("WORKSTATION")
+    entity.add_requested_context(STUDY_FIND)
+    association = entity.associate("127.0.0.1", node.port, ae_title="PACSNODE", ext_neg=[proposed])
+    answered = association.acceptor.sop_class_extended
+    association.release()
+
+    assert {STUDY_FIND: bytes((1, 1, 0, 0, 0)[: len(offered)])} == answered
 
 
 @pytest.mark.parametrize("version", [1, 3, 0xFFFF])

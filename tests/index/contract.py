@@ -11,7 +11,7 @@ import pytest
 from pacsnode.dicom.attributes import ATTRIBUTES
 from pacsnode.errors import IndexFailure, InvalidQuery
 from pacsnode.index.index import Index
-from pacsnode.model import Condition, Level, OneOf, Outcome, Query, Range, Totals, Uid, Wildcard
+from pacsnode.model import Condition, Items, Level, OneOf, Outcome, Query, Range, Totals, Uid, Wildcard
 from tests.index.samples import SR, everything_about, header, instance, key, stored
 
 UID = Uid("1.2.3.1")
@@ -219,7 +219,8 @@ class IndexContract:
             if list(Level).index(attribute.level) > depth:
                 continue
             (known,) = names_found(index, level, attribute.name, patient_id=OneOf(("1",)))
-            found = names_found(index, level, "patient_id", **{attribute.name: OneOf((known,))})
+            condition = Items({}) if attribute.vr == "SQ" else OneOf((known,))
+            found = names_found(index, level, "patient_id", **{attribute.name: condition})
             assert ("1" in found) is True, attribute.name
 
     @pytest.mark.parametrize(
@@ -237,6 +238,10 @@ class IndexContract:
             ("Yamada^Tarou=山田^太郎", Wildcard("yam*=山*"), True),
             ("Yamada^Tarou=山田^太郎", Wildcard("yam*=川*"), False),
             ("Yamada^Tarou=山田^太郎", OneOf(("=山田^太郎",)), True),
+            ("Yamada^Tarou=山田^太郎=やまだ^たろう", Wildcard("ﾔﾏﾀﾞ^*"), True),
+            ("Yamada^Tarou=山田^太郎=やまだ^たろう", Wildcard("*==ヤマ*"), True),
+            ("Yamada^Tarou=山田^太郎=やまだ^たろう", Wildcard("*=ヤマ*"), False),
+            ("Sørensen^Łukasz", OneOf(("SORENSEN^LUKASZ",)), True),
             ("Yamada^Tarou=山田^太郎", Wildcard("yamada*太郎"), False),
             ("", Wildcard("?"), False),
             ("", Wildcard("*"), True),

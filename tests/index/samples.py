@@ -13,6 +13,7 @@ from pacsnode.model import Instance, InstanceHeader, Key, StoredObject, Totals, 
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 CT = Uid("1.2.840.10008.5.1.4.1.1.2")
 SR = Uid("1.2.840.10008.5.1.4.1.1.88.11")
+CODES = r'[{"00080100":"A \"B\" \\ ","00080104":"Größe"}]'
 EXPLICIT_LITTLE = Uid("1.2.840.10008.1.2.1")
 
 
@@ -41,6 +42,8 @@ def everything_about(number: int) -> Instance:
     names = [field.name for field in fields(InstanceHeader) if not field.name.endswith("_uid")]
     values = dict.fromkeys(names, "1")
     values |= {"patient_name": "Müller^Jörg=山田^太郎", "study_time": "101010.5", "study_date": "20240229"}
+    values |= {"acquisition_date_time": "20240229101010.5+0100"}
+    values |= {name: CODES for name in names if name.endswith("_sequence")}
     return instance(number, header("1.2.3.7", **values))
 
 

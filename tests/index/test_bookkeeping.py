@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pacsnode.errors import DuplicateRefused
+from pacsnode.index.schema import SCHEMA_VERSION
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import DuplicatePolicy, Instance, Key, Level, OneOf, Outcome, Query, Uid
 from tests.index.samples import SR, header, instance, key, stored, totals_of
@@ -173,5 +174,5 @@ def test_remembered_rows_follow_removal() -> None:
             assert 1 == index.count_instances(Query(Level.SERIES, {"series_instance_uid": OneOf(("1.2.3.0",))}))
             index.remove(UID)
 
-        assert [("schema", 1), ("totals", 0, 0, 0, 0, 0)] == list(index.dump())
+        assert [("schema", SCHEMA_VERSION), ("totals", 0, 0, 0, 0, 0)] == list(index.dump())
         assert not index.holds(key(1))

@@ -11,7 +11,7 @@ from pacsnode.errors import IndexFailure
 from pacsnode.index import migrations, schema
 from pacsnode.index.migrations import Migration
 from pacsnode.index.sqlite import SqliteIndex
-from tests.index.samples import instance
+from tests.index.samples import everything_about, instance
 
 NEXT = schema.SCHEMA_VERSION + 1
 STEPS = (
@@ -74,6 +74,38 @@ def test_newer_schema(path: Path, read_only: bool) -> None:
         migrations.upgrade(path)
 
 
+def test_upgrade_is_as_good_as_new(tmp_path: Path) -> None:
+    """A file of the first schema, with the names of then, comes to hold the indexes and names of a fresh one."""
+    fresh, old = tmp_path / "fresh.db", tmp_path / "old.db"
+    for path in (fresh, old):
+        index = SqliteIndex(path)
+        index.add(everything_about(1))
+        index.close()
+    connection = apsw.Connection(str(old))
+    for number in ("group_1", "group_2", "group_3", "more"):
+        connection.execute(f"DROP INDEX patient_name_comparable_{number}")
+    connection.execute("CREATE INDEX patient_name_several ON patient (instr(patient_name_comparable, '='))")
+    connection.execute("UPDATE patient SET patient_name_comparable = 'before'")
+    connection.execute("UPDATE study SET referring_physician_name_comparable = 'before'")
+    connection.close()
+    set_version(old, schema.SCHEMA_VERSION - 1)
+
+    assert migrations.upgrade(old)
+
+    assert contents(fresh) == contents(old)
+
+
+def contents(path: Path) -> tuple[list[tuple[object, ...]], list[object]]:
+    """All rows, and the definitions of all indexes."""
+    index = SqliteIndex(path, read_only=True)
+    rows = list(index.dump())
+    index.close()
+    connection = apsw.Connection(str(path))
+    indexes = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' ORDER BY name").fetchall()
+    connection.close()
+    return rows, list(indexes)
+
+
 def test_foreign_database(tmp_path: Path) -> None:
     """A SQLite file of somebody else is not given our tables."""
     path = tmp_path / "other.db"
@@ -83,6 +115,33 @@ def test_foreign_database(tmp_path: Path) -> None:
 
     with pytest.raises(IndexFailure, match="not an index"):
         SqliteIndex(path)
+
+
+def columns_of(connection: apsw.Connection) -> set[tuple[str, str, str, bool]]:
+    """Table, column, type, and whether it may be NULL."""
+    tables = [str(row[0]) for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    rows = {table: connection.execute(f"PRAGMA table_info({table})").fetchall() for table in tables}
+    return {(table, str(row[1]), str(row[2]), row[3] == 1) for table in tables for row in rows[table]}
+
+
+def test_from_the_first_schema(path: Path) -> None:
+    """The steps from schema 1 lead to what a fresh file has; the new keys are unknown for what was there."""
+    connection = apsw.Connection(str(path))
+    expected = columns_of(connection)
+    for table, columns in migrations._COLUMNS_OF_2.items():
+        for column in columns.split():
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    connection.execute("UPDATE schema_version SET version = 1")
+    connection.close()
+
+    assert [migration.title for migration in migrations.MIGRATIONS] == migrations.upgrade(path)
+
+    connection = apsw.Connection(str(path))
+    assert expected == columns_of(connection)
+    connection.close()
+    index = SqliteIndex(path)
+    assert instance(1) == index.current(instance(1).header.sop_instance_uid)
+    index.close()
 
 
 def test_nothing_to_upgrade(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.dicom.attributes import ATTRIBUTES, Requirement
 from pacsnode.index import entry, sql
 from pacsnode.index.sqlite import (
     SqliteIndex,
@@ -16,7 +17,7 @@ from pacsnode.index.sqlite import (
     page_statement,
     series_statement,
 )
-from pacsnode.model import Condition, Level, OneOf, Query, Range, Wildcard
+from pacsnode.model import Condition, Level, Moments, OneOf, Query, Range, Wildcard
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def walked(index: SqliteIndex, statement: str, values: tuple[str | int, ...]) ->
     ]
 
 
+REQUIRED = {"patient_id"} | {one.name for one in ATTRIBUTES if one.requirement is Requirement.REQUIRED}
 SELECTIVE: dict[str, dict[str, Condition]] = {
     "study UID": {"study_instance_uid": OneOf(("1.2.3",))},
     "several study UIDs": {"study_instance_uid": OneOf(("1.2.3", "1.2.4"))},
@@ -50,7 +52,12 @@ SELECTIVE: dict[str, dict[str, Condition]] = {
     "name": {"patient_name": OneOf(("Doe^John",))},
     "name by wildcard": {"patient_name": Wildcard("Doe^J*n")},
     "name by two groups": {"patient_name": Wildcard("Doe*=山*")},
+    "name by its ideographic group": {"patient_name": Wildcard("*=山*")},
+    "name by its phonetic group": {"patient_name": OneOf(("==やま^だ",))},
+    "several names": {"patient_name": OneOf(("Doe^John", "山^田", "Doe=山"))},
     "name and date": {"patient_name": Wildcard("D*"), "study_date": OneOf(("20240229",))},
+    "dates with times": {"study_date": Moments("study_time", "20240228100000.000000", "20240229120000.000000")},
+    "dates with times from": {"study_date": Moments("study_time", "20240228100000.000000", None)},
     "name in the middle, and date": {"patient_name": Wildcard("*D*"), "study_date": OneOf(("20240229",))},
 }
 
@@ -89,11 +96,45 @@ def test_where_a_search_begins(index: SqliteIndex, conditions: dict[str, Conditi
         assert entry.TABLE_OF[first] == searched[0]
 
 
+UNKNOWN_FIRST: dict[str, tuple[dict[str, Condition], str]] = {
+    "accession number": ({"accession_number": NUMBER}, "study_accession_number"),
+    "accession number, date": ({"accession_number": NUMBER, "study_date": DATE}, "study_date_comparable"),
+    "accession number, dates": ({"accession_number": NUMBER, "study_date": DATES}, "study_date_comparable"),
+    "accession number, name": ({"accession_number": NUMBER, "patient_name": NAME}, "patient_patient_name_comparable"),
+    "accession number, patient ID": ({"accession_number": NUMBER, "patient_id": NUMBER}, "patient_patient_id"),
+    "accession number, study UID": ({"accession_number": NUMBER, "study_instance_uid": UID}, "study_study_instance"),
+    "date, name": ({"study_date": DATE, "patient_name": NAME}, "patient_patient_name_comparable"),
+}
+
+
+@pytest.mark.parametrize(("conditions", "leading"), UNKNOWN_FIRST.values(), ids=UNKNOWN_FIRST)
+def test_what_many_studies_are_without_does_not_lead(
+    index: SqliteIndex, conditions: dict[str, Condition], leading: str
+) -> None:
+    """Where what is unknown matches, an accession number leads only if nothing else does; one index is used alone."""
+    query = Query(Level.STUDY, conditions, unknown_matches=frozenset(REQUIRED))
+    found = sql.selection(query)
+    assert index._writer is not None
+    statement = f"EXPLAIN QUERY PLAN {first_statement(query, NAMES)}"
+    plan = [str(row[3]) for row in index._writer.connection.execute(statement, found.where.values)]
+    beside = ("_several", "study_patient", "INDEX patient_name_comparable_")  # the last: of a name's groups
+    used = {
+        step.split("INDEX ")[1].split()[0]
+        for step in plan
+        if "USING" in step and "INDEX " in step and not any(name in step for name in beside)
+    }
+
+    assert [True] == [name.startswith(leading) for name in used]
+
+
+@pytest.mark.parametrize("unknown", [frozenset(), frozenset(REQUIRED)], ids=["known", "unknown"])
 @pytest.mark.parametrize("conditions", SELECTIVE.values(), ids=SELECTIVE)
 @pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES, Level.IMAGE])
-def test_selective_queries(index: SqliteIndex, level: Level, conditions: dict[str, Condition]) -> None:
-    """A UID, an identifier, a date or the beginning of a name leads to the rows."""
-    query = Query(level, conditions)
+def test_selective_queries(
+    index: SqliteIndex, level: Level, conditions: dict[str, Condition], unknown: frozenset[str]
+) -> None:
+    """A UID, an identifier, a date or the beginning of a name leads to the rows, also where what is unknown matches."""
+    query = Query(level, conditions, unknown_matches=unknown)
     found = sql.selection(query)
     below = sql.selection(query, Level.STUDY, Level.SERIES)
 
