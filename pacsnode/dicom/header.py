@@ -19,7 +19,7 @@ _SPECIFIC_CHARACTER_SET = 0x00080005
 _PADDING = " \0"
 _HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
 _BINARY_LAYOUTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i"}
-_ATTRIBUTES = tuple(BY_NAME[field.name] for field in fields(InstanceHeader))
+_ATTRIBUTES = {BY_NAME[field.name].tag: BY_NAME[field.name] for field in fields(InstanceHeader)}
 _MANDATORY = {
     "sop_class_uid": "SOP Class UID",
     "sop_instance_uid": "SOP Instance UID",
@@ -35,9 +35,9 @@ def read_header(elements: Elements) -> InstanceHeader:
     """
     terms = _terms(elements)
     values = {}
-    for attribute in _ATTRIBUTES:
-        element = elements.by_tag.get(attribute.tag)
-        if element is not None and element.value:
+    for tag, element in elements.by_tag.items():  # half as many as there could be
+        attribute = _ATTRIBUTES.get(tag)
+        if attribute is not None and element.value:
             if attribute.vr == "SQ":
                 values[attribute.name] = _items(element, attribute.name, terms, elements.coding)
                 continue
