@@ -37,7 +37,7 @@ def read_header(elements: Elements) -> InstanceHeader:
     values = {}
     for tag, element in elements.by_tag.items():  # half as many as there could be
         attribute = _ATTRIBUTES.get(tag)
-        if attribute is not None and element.value:
+        if attribute is not None and element.value and (element.vr != "SQ" or attribute.vr == "SQ"):
             if attribute.vr == "SQ":
                 values[attribute.name] = _items(element, attribute.name, terms, elements.coding)
                 continue
@@ -57,7 +57,8 @@ def read_values(elements: Elements, attributes: Iterable[Attribute]) -> dict[str
     for attribute in attributes:
         element = elements.by_tag.get(attribute.tag, Element("", b""))
         vr = attribute.vr if element.vr in ("", "UN") else element.vr
-        values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
+        raw = elements.value(attribute.tag)
+        values[attribute.name] = _text(raw, attribute.vr, vr, terms, elements.is_little_endian)
     return values
 
 
@@ -79,7 +80,7 @@ def check_against(header: InstanceHeader, arrival: Arrival) -> None:
 
 
 def _terms(elements: Elements) -> str:
-    return elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    return elements.value(_SPECIFIC_CHARACTER_SET).decode("latin-1").strip(_PADDING)
 
 
 @lru_cache(maxsize=4096)  # the instances of a series repeat most values: 1 µs instead of 4 for each
