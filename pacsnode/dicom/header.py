@@ -19,7 +19,7 @@ _SPECIFIC_CHARACTER_SET = 0x00080005
 _PADDING = " \0"
 _HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
 _BINARY_LAYOUTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i"}
-_ATTRIBUTES = tuple(BY_NAME[field.name] for field in fields(InstanceHeader))
+_ATTRIBUTES = {BY_NAME[field.name].tag: BY_NAME[field.name] for field in fields(InstanceHeader)}
 _MANDATORY = {
     "sop_class_uid": "SOP Class UID",
     "sop_instance_uid": "SOP Instance UID",
@@ -36,9 +36,9 @@ def read_header(elements: Elements, assumed: str = "") -> InstanceHeader:
     """
     terms = _terms(elements, assumed)
     values = {}
-    for attribute in _ATTRIBUTES:
-        element = elements.by_tag.get(attribute.tag)
-        if element is not None and element.value:
+    for tag, element in elements.by_tag.items():  # half as many as there could be
+        attribute = _ATTRIBUTES.get(tag)
+        if attribute is not None and element.value and (element.vr != "SQ" or attribute.vr == "SQ"):
             if attribute.vr == "SQ":
                 values[attribute.name] = _items(element, attribute.name, terms, elements.coding)
                 continue
@@ -58,7 +58,8 @@ def read_values(elements: Elements, attributes: Iterable[Attribute], assumed: st
     for attribute in attributes:
         element = elements.by_tag.get(attribute.tag, Element("", b""))
         vr = attribute.vr if element.vr in ("", "UN") else element.vr
-        values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
+        raw = elements.value(attribute.tag)
+        values[attribute.name] = _text(raw, attribute.vr, vr, terms, elements.is_little_endian)
     return values
 
 
@@ -80,7 +81,7 @@ def check_against(header: InstanceHeader, arrival: Arrival) -> None:
 
 
 def _terms(elements: Elements, assumed: str) -> str:
-    sent = elements.by_tag.get(_SPECIFIC_CHARACTER_SET, Element("", b"")).value.decode("latin-1").strip(_PADDING)
+    sent = elements.value(_SPECIFIC_CHARACTER_SET).decode("latin-1").strip(_PADDING)
     return charset.declared(sent, assumed)
 
 

@@ -155,9 +155,9 @@ def parse_retrieve(data: bytes, transfer_syntax_uid: Uid, root: Root, *, assumed
     terms = charset.declared(_plain(elements, SPECIFIC_CHARACTER_SET), assumed)
     keys = {UNIQUE_KEYS[one] for one in Level if _DEPTH[one] <= _DEPTH[level]}
     conditions: dict[str, Condition] = {}
-    for tag, element in elements.by_tag.items():
-        # Group lengths and private elements are no keys of the model.
-        if tag in _APART or not tag & 0xFFFF or tag >> 16 & 1 or not element.value.strip(b" \0"):
+    for tag in elements.by_tag:
+        # Group lengths, private elements and sequences are no keys of the model.
+        if tag in _APART or not tag & 0xFFFF or tag >> 16 & 1 or not elements.value(tag).strip(b" \0"):
             continue
         attribute = BY_TAG.get(tag)
         if attribute is None or attribute.name not in keys:
@@ -200,12 +200,11 @@ def _unknown(root: Root) -> frozenset[str]:
 
 def _plain(elements: Elements, tag: int) -> str:
     """A value of the default character repertoire, without padding; "" where it is absent."""
-    element = elements.by_tag.get(tag)
-    return element.value.decode("latin-1").strip(" \0") if element is not None else ""
+    return elements.value(tag).decode("latin-1").strip(" \0")
 
 
 def _text(elements: Elements, attribute: Attribute, terms: str) -> str:
-    raw = elements.by_tag[attribute.tag].value
+    raw = elements.value(attribute.tag)
     if attribute.vr != "US":
         return charset.decode(raw, terms, attribute.vr)
     if len(raw) % 2:

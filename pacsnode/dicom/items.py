@@ -54,7 +54,7 @@ class SequenceKey:
 def read_items(element: Element, coding: Coding) -> list[Item]:
     """The items of a sequence; none where the bytes are not what they should be. ``coding``: the data set's."""
     try:
-        is_implicit = element.vr == "UN"
+        is_implicit = element.is_implicit or element.vr == "UN"  # PS3.5 6.2.2
         return _Reader(element.value).items(0, len(element.value), IMPLICIT_LITTLE if is_implicit else coding, 0)[0]
     except (struct.error, ValueError):
         return []

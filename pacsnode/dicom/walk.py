@@ -46,12 +46,13 @@ _Buffer = bytes | memoryview
 class Element(NamedTuple):
     """One element as it was sent. ``vr`` is "" in implicit VR.
 
-    Of a sequence the value is its items, as they were sent, and ``vr`` "SQ"; "UN" where these are in implicit VR little
-    endian, whatever is around them. Of one that is too long there is no value.
+    Of a sequence the value is its items, as they were sent, and ``vr`` "SQ"; of one that is too long there is no value.
+    ``is_implicit``: its items are in implicit VR little endian, whatever is around them.
     """
 
     vr: str
     value: bytes
+    is_implicit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class Elements:
     def is_little_endian(self) -> bool:
         """The order of the bytes of numbers."""
         return self.coding.is_little_endian
+
+    def value(self, tag: int) -> bytes:
+        """The value of an element; empty where it is absent, or a sequence."""
+        element = self.by_tag.get(tag)
+        return element.value if element is not None and element.vr != "SQ" else b""
 
 
 class DataSetWalker:
@@ -334,7 +340,7 @@ class DataSetWalker:
         # PS3.5 6.2.2 note 4: of undefined length, UN is a sequence in implicit VR little endian, whatever is around it.
         self._push(_Kind.ITEMS, IMPLICIT_LITTLE if vr == b"UN" else frame.coding, length)
         if is_top and tag in self._wanted and tag not in self._to_note:
-            self._sequences.append(_Sequence(tag, "UN" if vr == b"UN" else "SQ", self._at))
+            self._sequences.append(_Sequence(tag, self._at, is_implicit=vr == b"UN"))
 
     def _push(self, kind: _Kind, coding: Coding, length: int) -> None:
         outer = self._frames[-1].end
@@ -371,8 +377,8 @@ class DataSetWalker:
         self._sequences = [sequence for sequence in self._sequences if sequence.end > self._seen]
         for sequence in complete:
             del sequence.value[sequence.end - sequence.start :]  # what was taken of the delimiter before it was known
-            is_short = len(sequence.value) <= self._max_value_bytes
-            self._enter(sequence.tag, Element(sequence.vr, bytes(sequence.value) if is_short else b""))
+            value = bytes(sequence.value) if len(sequence.value) <= self._max_value_bytes else b""
+            self._enter(sequence.tag, Element("SQ", value, sequence.is_implicit))
 
     def _keep(self, tag: int, vr: bytes, value: _Buffer, length: int) -> None:
         """Take the value, or as much of it as is there."""
@@ -434,8 +440,8 @@ class _Sequence:
     """A wanted sequence that has begun: from ``start`` to ``end`` of the stream."""
 
     tag: int
-    vr: str
     start: int
+    is_implicit: bool
     end: int = _ENDLESS
     value: bytearray = field(default_factory=bytearray)
 

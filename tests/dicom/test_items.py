@@ -10,8 +10,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from pacsnode.dicom import identifier
 from pacsnode.dicom.attributes import BY_NAME, HEADER_TAGS
 from pacsnode.dicom.header import read_header
+from pacsnode.dicom.identifier import Root
 from pacsnode.dicom.items import MAX_BYTES
 from pacsnode.dicom.syntax import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from pacsnode.errors import InvalidQuery
@@ -171,3 +173,25 @@ def test_unknown_sequence() -> None:
 def test_attributes_of_items_are_not_keys() -> None:
     """Names within items are apart from those of the levels."""
     assert "code_value" not in BY_NAME
+
+
+@pytest.mark.parametrize("vr", ["SQ", "UN"])
+def test_a_sequence_in_place_of_text(vr: str) -> None:
+    """An attribute of text that comes as a sequence is unknown, in a data set and in a key; also as a character set."""
+    found = Branch(BY_NAME["study_id"].tag, ((CODE,),), has_length=False, vr=vr)
+    data = encode([*UIDS, found], EXPLICIT_VR_LITTLE_ENDIAN)
+    level = Leaf(0x00080052, "CS", b"STUDY ")
+    keys = encode([Branch(0x00080005, ((CODE,),), has_length=False, vr=vr), level, found], EXPLICIT_VR_LITTLE_ENDIAN)
+    request = identifier.parse_find(keys, EXPLICIT_VR_LITTLE_ENDIAN, Root.STUDY)
+
+    assert read_header(walk(data, EXPLICIT_VR_LITTLE_ENDIAN, HEADER_TAGS)).study_id == ""
+    assert ({}, "") == (request.query.conditions, request.specific_character_set)
+
+
+@pytest.mark.parametrize("tag", [PROCEDURES, 0x00081110])
+def test_sequences_in_a_retrieve(tag: int) -> None:
+    """What a workstation leaves in the identifier of a retrieve is no unique key, and does no harm."""
+    nodes: list[Node] = [Leaf(0x00080052, "CS", b"STUDY "), Branch(tag, ((CODE,),)), Leaf(0x0020000D, "UI", b"1.2\0")]
+    request = identifier.parse_retrieve(encode(nodes, EXPLICIT_VR_LITTLE_ENDIAN), EXPLICIT_VR_LITTLE_ENDIAN, Root.STUDY)
+
+    assert {"study_instance_uid": OneOf(("1.2",))} == request.query.conditions

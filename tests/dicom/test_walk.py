@@ -139,7 +139,7 @@ def test_unknown_of_undefined_length(uid: Uid) -> None:
     found = walk(encode(nodes, uid), uid)
 
     items = encode(nodes[:1], uid)[12:-8]
-    assert {PRIVATE: Element("UN", items), NAME.tag: Element("PN", NAME.value)} == found.by_tag
+    assert {PRIVATE: Element("SQ", items, is_implicit=True), NAME.tag: Element("PN", NAME.value)} == found.by_tag
 
 
 def test_implicit_item_amid_explicit_vr() -> None:

@@ -46,8 +46,8 @@ def expected(nodes: list[Node], uid: Uid) -> dict[int, Element]:
             plain = uid if uid in NATIVE else EXPLICIT_VR_LITTLE_ENDIAN
             header, delimiter = 8 if plain == IMPLICIT_VR_LITTLE_ENDIAN else 12, 0 if node.has_length else 8
             whole = encode((node,), plain)
-            vr = "UN" if node.vr == "UN" and plain != IMPLICIT_VR_LITTLE_ENDIAN else "SQ"
-            found[node.tag] = Element(vr, whole[header : len(whole) - delimiter])
+            is_implicit = node.vr == "UN" and plain != IMPLICIT_VR_LITTLE_ENDIAN
+            found[node.tag] = Element("SQ", whole[header : len(whole) - delimiter], is_implicit)
     return found
 
 

@@ -271,6 +271,7 @@ def _is_of(item: Entity, kin: int) -> bool:
     return not item or ("RequestedProcedureID" in item) == bool(kin)
 
 
+@pytest.mark.timeout(120 + QUERIES // 10)
 @settings(
     max_examples=QUERIES,
     deadline=None,
