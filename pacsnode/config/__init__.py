@@ -11,6 +11,7 @@ from pacsnode.config.tables import (
     PeerEntry,
     Storage,
     Table,
+    Tls,
     UnknownPeers,
 )
 from pacsnode.config.values import Address, duration_text, size_text
@@ -29,6 +30,7 @@ __all__ = [
     "PeerEntry",
     "Storage",
     "Table",
+    "Tls",
     "UnknownPeers",
     "beginning",
     "duration_text",

@@ -23,12 +23,15 @@ from pacsnode.config.values import (
     DataFolder,
     Deadline,
     Host,
+    HostOrNone,
     Listeners,
+    PemFile,
     Port,
     Rate,
     Rights,
     Size,
     SopClass,
+    TlsListeners,
     ae_title,
 )
 from pacsnode.model import DuplicatePolicy, Peer
@@ -57,6 +60,8 @@ class Node(Table):
     """Further AE titles under which peers may call us."""
     listen: Listeners = (Address("127.0.0.1", 11112),)
     """Where to listen: one "HOST:PORT" or a list of them; IPv6 as "[::1]:11112"; port 0 is any free one."""
+    tls_listen: TlsListeners = ()
+    """Where to listen for TLS, as `listen`; the port is 2762 where none is said; "" is nowhere. Needs table [tls]."""
     data: DataFolder = Path("/var/lib/pacsnode")
     """Folder of the objects and the index; a relative path starts at this file's folder. Without any file: ./var."""
 
@@ -83,6 +88,25 @@ class PeerEntry(Table):
     """What it may do here: any of "echo", "store", "find", "get", "move", "commit"."""
     associations: Annotated[int, Field(ge=1, le=16)] = 1
     """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
+    tls: bool = False
+    """true: we connect to it by TLS, and its certificate has to be that of `host`. Needs table [tls]."""
+    tls_name: HostOrNone = ""
+    """Name or address that its certificate is made out to, where that is not `host`; "" is `host`."""
+
+
+class Tls(Table):
+    """TLS 1.2 and 1.3 (PS3.15 B.12), see docs/tls.md. Files are PEM; a relative path starts at this file's folder."""
+
+    certificate: PemFile = ""
+    """This node's certificate, then those of intermediate CAs."""
+    key: PemFile = ""
+    """The certificate's private key, without a passphrase."""
+    client_ca: PemFile = ""
+    """Certificates of the CAs that sign the certificates of who connects to us."""
+    require_client_certificate: bool = True
+    """true: nobody connects without a certificate of `client_ca`; false: one is not asked for."""
+    peer_ca: PemFile = ""
+    """Certificates of the CAs that sign the certificates of peers we connect to; by default those of `client_ca`."""
 
 
 class Storage(Table):
@@ -170,6 +194,7 @@ class Config(Table):
     access: Access = Access()
     peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
     storage: Storage = Storage()
+    tls: Tls = Tls()
     limits: Limits = Limits()
     commitment: Commitment = Commitment()
     log: Log = Log()
@@ -184,6 +209,8 @@ class Config(Table):
                 entry.host,
                 entry.port,
                 allow=entry.allow,
+                tls=entry.tls,
+                tls_name=entry.tls_name,
                 associations=entry.associations,
             )
             for name, entry in self.peer_entries.items()
@@ -193,6 +220,25 @@ class Config(Table):
         """May a calling AE title that is no peer's associate through this listener?"""
         policy = self.access.unknown_peers
         return policy is UnknownPeers.ACCEPT or (policy is UnknownPeers.AUTO and listener.is_loopback)
+
+    @model_validator(mode="after")
+    def _tls_has_its_files(self) -> Self:
+        if self.node.tls_listen:
+            self._require("certificate", "tls_listen")
+            self._require("key", "tls_listen")
+            if self.tls.require_client_certificate:
+                self._require("client_ca", "require_client_certificate")
+        for name, entry in self.peer_entries.items():
+            if entry.tls and not self.tls.client_ca:
+                self._require("peer_ca", f"[peers.{name}] tls")
+        if bool(self.tls.certificate) != bool(self.tls.key):
+            self._require("certificate", "key")
+            self._require("key", "certificate")
+        return self
+
+    def _require(self, key: str, because_of: str) -> None:
+        if not getattr(self.tls, key):
+            raise ValueError(f"[tls] {key}: missing; {because_of} needs the path of a PEM file there, see docs/tls.md")
 
     @model_validator(mode="after")
     def _peers_have_their_own_titles(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -43,9 +44,11 @@ def is_taken(code: int) -> bool:
 class ReportCaller:
     """Calls peers, one after the other; role selection makes us the SCP (PS3.7 D.3.3.4)."""
 
-    def __init__(self, retrieve_ae_title: str, limits: Limits) -> None:
+    def __init__(self, retrieve_ae_title: str, limits: Limits, secure: ssl.SSLContext | None = None) -> None:
+        """``secure``: for peers with TLS, see ``tls.for_requestor``."""
         self._retrieve_ae_title = retrieve_ae_title
         self._limits = limits
+        self._secure = secure
         self._lock = threading.Lock()
         self._current: Association | None = None
         self._is_cut = False
@@ -56,7 +59,7 @@ class ReportCaller:
         """See Caller.report."""
         try:
             with peers.associate(
-                peer, _PAIRS, calling_ae=called_ae, limits=self._limits, roles=_WE_ARE_SCP
+                peer, _PAIRS, calling_ae=called_ae, limits=self._limits, secure=self._secure, roles=_WE_ARE_SCP
             ) as association:
                 self._enter(association)
                 for number, commitment in enumerate(commitments):
