@@ -42,12 +42,12 @@ powercut: $(VENV)/dev
 	@sh tests/durability/install_machine.sh $(SERVER)
 	$(BIN)/python -m tests.durability.powercut --cuts $(CUTS) --server $(SERVER) $(if $(MUTANT),--mutant $(MUTANT))
 
-# DCMTK's clients are the peers that the tests and the demo talk to.
+# DCMTK's clients are the peers that the tests and the demo talk to; openssl makes certificates.
 tools:
-	@command -v storescu findscu movescu getscu echoscu dcmdump >/dev/null || { \
-	  echo "installing Debian's dcmtk, whose clients the tests talk to"; \
-	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends dcmtk; } || { \
-	    echo "make: DCMTK is missing and could not be installed; run: apt-get install dcmtk" >&2; exit 1; }; }
+	@command -v storescu findscu movescu getscu echoscu dcmdump openssl >/dev/null || { \
+	  echo "installing Debian's dcmtk, whose clients the tests talk to, and openssl"; \
+	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends dcmtk openssl; } || { \
+	    echo "make: DCMTK or openssl is missing and could not be installed; run: apt-get install dcmtk openssl" >&2; exit 1; }; }
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -167,6 +167,8 @@ class SecureConnection(Connection):
         if remaining <= 0:
             raise PeerFailure("nothing received within the deadline")
         try:
+            if not self._secured.pending():
+                self._secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # see _wait
             self._secured.settimeout(remaining)
             return self._secured.recv_into(space)
         except TimeoutError as error:

@@ -53,17 +53,20 @@ def keys(pairs: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def receiver(folder: Path, *, ae_title: str = "RECEIVER") -> Iterator[int]:
-    """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port."""
+def receiver(folder: Path, *, ae_title: str = "RECEIVER", tls: Sequence[str] = ()) -> Iterator[int]:
+    """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port.
+
+    ``tls``: its arguments for TLS, under which ``echoscu`` reaches it, too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     process = subprocess.Popen(
-        [path("storescp"), "-aet", ae_title, "+xa", "+B", "-od", str(folder), str(port)],
+        [path("storescp"), "-aet", ae_title, "+xa", "+B", *tls, "-od", str(folder), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_open(port, process)
+        _wait_until_open(port, process, tls)
         yield port
     finally:
         process.terminate()
@@ -78,12 +81,12 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_open(port: int, process: subprocess.Popen[bytes], tls: Sequence[str]) -> None:
     for _ in range(200):
         if process.poll() is not None:
             raise AssertionError(f"storescp exited {process.returncode}")
         try:
-            run("echoscu", "-to", "2", "127.0.0.1", str(port))
+            run("echoscu", *tls, "-to", "2", "127.0.0.1", str(port))
         except AssertionError:
             continue
         return
