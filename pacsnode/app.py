@@ -72,7 +72,12 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
         store = open_store(config, read_only=read_only)
         if not path.exists() and not _has_no_objects(store):
             raise IndexFailure(f"{path} is missing, but there are objects; rebuild it by: pacsnode reindex")
-        index = SqliteIndex(path, duplicates=config.storage.duplicates, read_only=read_only)
+        index = SqliteIndex(
+            path,
+            duplicates=config.storage.duplicates,
+            query_seconds=None if read_only else config.limits.query_deadline,
+            read_only=read_only,
+        )
         stack.callback(index.close)
         archive = Archive(store, index, system_clock)
         if not read_only:

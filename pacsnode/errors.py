@@ -89,5 +89,9 @@ class IndexFailure(PacsNodeError):
     """The index cannot answer or keep a row; the peer may try again later."""
 
 
+class QueryTooLong(IndexFailure):
+    """The index would need longer for a query than it may; one that asks for less may be answered."""
+
+
 class PeerFailure(PacsNodeError):
     """The remote node refused, vanished or ran into a deadline."""

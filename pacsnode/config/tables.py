@@ -145,6 +145,8 @@ class Limits(Table):
     """Length of a data set to be stored."""
     results: Annotated[int, Field(ge=0)] = 0
     """Matches that one C-FIND may have; 0 is no limit."""
+    query_deadline: Deadline = 2.0
+    """Time for one read of the index, of which a query may need several; beyond, it is answered A700 or A701."""
     idle: Deadline = 600.0
     """Time without any message after which an association is aborted."""
     association_deadline: Deadline = 30.0

@@ -23,6 +23,7 @@ from pacsnode.errors import (
     PacsNodeError,
     PeerFailure,
     ProtocolViolation,
+    QueryTooLong,
     RejectedByUs,
     StoreError,
     StoreFull,
@@ -63,6 +64,7 @@ STORE: Table = {
     ObjectDamaged: 0xA703,
     ObjectUnreadable: 0xA704,
     IndexFailure: 0xA710,
+    QueryTooLong: 0xA710,
     UidMismatch: 0xA900,
     BadDataset: 0xC000,
     DuplicateRefused: 0xC010,
@@ -85,6 +87,7 @@ FIND: Table = {
     ObjectDamaged: 0xA700,
     ObjectUnreadable: 0xA700,
     IndexFailure: 0xA700,
+    QueryTooLong: 0xA700,
     InvalidQuery: 0xA900,
     UidMismatch: 0xA900,
     BadDataset: 0xA900,
@@ -98,6 +101,7 @@ FIND: Table = {
 RETRIEVE: Table = {
     **FIND,
     IndexFailure: 0xA701,
+    QueryTooLong: 0xA701,
     StoreFull: 0xA702,
     StoreError: 0xA702,
     ObjectNotFound: 0xA702,
@@ -127,6 +131,8 @@ def of(table: Table, error: PacsNodeError) -> int:
 def comment(error: PacsNodeError) -> str:
     """Error Comment for an error: what the peer did wrong, in its own terms; of our troubles no more than that."""
     words = str(error) if isinstance(error, RejectedByUs) else "the archive cannot do this now"
+    if isinstance(error, QueryTooLong):
+        words = "this takes too long here; ask for less"
     one_line = " ".join(words.encode("ascii", "replace").decode("ascii").split())
     return one_line[:_COMMENT_CHARACTERS]
 

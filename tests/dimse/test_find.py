@@ -55,6 +55,7 @@ from tests.dimse.raw_peer import (
     pdu,
     value,
 )
+from tests.index.samples import fill
 
 PATIENT_ROOT = PatientRootQueryRetrieveInformationModelFind
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
@@ -385,6 +386,16 @@ def test_an_index_that_fails(nodes: Nodes, tmp_path: Path) -> None:
 
     assert (0xA700, None) == (response.status, response.data_set)
     assert b"secret" not in response.elements[ERROR_COMMENT]
+
+
+def test_a_query_that_takes_too_long(nodes: Nodes, tmp_path: Path) -> None:
+    """A scan beyond the deadline is A700, and the peer hears what to do."""
+    fill(tmp_path / "large.db", 100_000)
+    node = nodes.start(index=SqliteIndex(tmp_path / "large.db", query_seconds=0.002))
+    (refused,) = asked(node, identifier({LEVEL: "STUDY", 0x00081030: "*x*"}))
+
+    assert 0xA700 == refused.status
+    assert b"this takes too long here; ask for less" == refused.elements[ERROR_COMMENT]
 
 
 @pytest.mark.parametrize(
