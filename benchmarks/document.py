@@ -46,7 +46,8 @@ digest and index.
 Hostile peers: 500 connections that send half a PDU header, 50 that announce PDUs of up to 4 GiB, 20 that vanish at
 every stage, 100 TCP clients that are silent on the TLS port (on the plain one, where a server has one port only), each
 back after half a second. Beside them modalities echo and store, an association for each, and give up after 10 s. The
-servers are attacked one after the other; pynetdicom is its storage SCP as its documentation has it."""
+servers are attacked one after the other; pynetdicom is its storage SCP as its documentation has it, with 8 GiB of
+address space at most."""
 
 
 def page(made: Report) -> str:

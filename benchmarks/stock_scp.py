@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import ssl
 import sys
 import threading
@@ -11,6 +12,8 @@ from pathlib import Path
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+_MOST_BYTES = 8 << 30  # of address space: it must not take the machine's memory from what is measured
 
 
 def main(folder: Path, port: int, tls_port: int, certificate: str, key: str, ca: str) -> None:
@@ -22,6 +25,7 @@ def main(folder: Path, port: int, tls_port: int, certificate: str, key: str, ca:
         data_set.save_as(folder / data_set.SOPInstanceUID, enforce_file_format=True)
         return 0x0000
 
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     logging.disable()
     entity = AE("STOCK")
     entity.supported_contexts = AllStoragePresentationContexts
