@@ -274,11 +274,12 @@ class WaitingIndex(SqliteIndex):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.may_go_on = threading.Event()
+        self.waits, self.may_go_on = threading.Event(), threading.Event()
 
     def find(self, query: Query) -> Generator[Match, None, None]:
         for number, match in enumerate(super().find(query)):
             if number == BATCH:
+                self.waits.set()
                 assert self.may_go_on.wait(30)
             yield match
 
@@ -291,7 +292,9 @@ def test_cancel_between_batches(nodes: Nodes, tmp_path: Path) -> None:
     with node.connect(*FIND) as peer:
         message_id = peer.start_query(1, C_FIND, STUDY_FIND, identifier({LEVEL: "STUDY"}))
         first = [peer.read_message().status for _ in range(BATCH)]
+        assert index.waits.wait(30)
         peer.cancel(1, message_id)
+        peer.flush()
         index.may_go_on.set()
         rest = [response.status for response in peer.responses()]
 
