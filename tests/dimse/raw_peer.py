@@ -247,10 +247,6 @@ class RawPeer:
         kind, length = struct.unpack(">BxI", head)
         return kind, self._read(length)
 
-    def read_rest(self) -> bytes:
-        """What comes until the other side closes."""
-        return b"".join(iter(lambda: self._socket.recv(4096), b""))
-
     def read_end(self) -> None:
         """The other side has to close now, and to send nothing before."""
         rest = self._socket.recv(64)

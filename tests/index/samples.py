@@ -62,9 +62,14 @@ def totals_of(current: Iterable[Instance]) -> Totals:
 
 
 def fill(path: Path, studies: int) -> None:
-    """An index with so many studies and one more, of a series each; written around the index, which takes a moment."""
+    """An index with so many studies and one more, of a series each."""
     with closing(SqliteIndex(path)) as index:
         index.add(instance(1))
+    multiply(path, studies)
+
+
+def multiply(path: Path, studies: int) -> None:
+    """Give an index of one study so many more, without instances; around the index, which takes a moment only."""
     connection = apsw.Connection(str(path))
     _copy(connection, "study", studies, {"study_instance_uid": "study_instance_uid || i"})
     _copy(connection, "series", studies, {"study": "i + 1"})

@@ -17,8 +17,9 @@ from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Level, Query, Wildcard
 from tests.index.samples import fill
 
-ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-LONG = ENDLESS.replace("FROM n)", "FROM n WHERE i < 100000)")
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) SELECT max(i) FROM n"
+ENDLESS = COUNT.format(30_000_000)  # some seconds: a test that fails must end
+LONG = COUNT.format(100_000)
 ROWS = 100_000
 MANY = Query(Level.STUDY, {"study_description": Wildcard("*x*")}, ("study_instance_uid",))
 
@@ -42,6 +43,20 @@ def test_an_endless_read_ends(deadlines: Deadlines) -> None:
 
     assert 0.05 <= took < 1.0
     assert [(1,)] == rows
+
+
+def test_a_read_after_a_rest(deadlines: Deadlines) -> None:
+    """The first read after nobody has read for a while has its deadline, too."""
+    connection = apsw.Connection(":memory:")
+    with deadlines.kept(connection):
+        connection.execute("SELECT 1").fetchall()
+    limit = time.monotonic() + 5
+    while not deadlines._is_asleep and time.monotonic() < limit:
+        connection.execute(LONG).fetchall()
+
+    assert deadlines._is_asleep
+    with pytest.raises(QueryTooLong), deadlines.kept(connection):
+        connection.execute(ENDLESS).fetchall()
 
 
 def test_each_connection_has_its_own(deadlines: Deadlines) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import shlex
 import ssl
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from benchmarks.certificates import is_possible
@@ -24,6 +26,7 @@ from tests.system.material import Sample
 IMAGES = 4
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tls.md"
 VERIFICATION = "1.2.840.10008.1.1"
+COMMITMENT = "1.2.840.10008.1.20.1"
 STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 
 
@@ -35,6 +38,7 @@ class Secured:
     certificates: Path
     samples: list[Sample]
     received: Path
+    requester_port: int  # where pynetdicom hears of its storage commitments
 
     def address(self) -> list[str]:
         """DCMTK's arguments: the modality's certificate, and where the node is."""
@@ -62,16 +66,19 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def secured(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("tls")
     samples = material.series(IMAGES, folder / "samples")
+    requester_port = dcmtk.free_port()
     with dcmtk.receiver(folder / "received", tls=options(certificates, "ct01")) as port:
         peer = f'host = "127.0.0.1"\nport = {port}\ntls = true\n'
         tables = (
             f'[tls]\ncertificate = "{certificates}/node.pem"\nkey = "{certificates}/node.key"\n'
             f'client_ca = "{certificates}/ca.pem"\n'
             f'[peers.RECEIVER]\n{peer}tls_name = "ct01.example.org"\n[peers.IMPOSTOR]\n{peer}'
+            f'[peers.PYNETDICOM]\nhost = "127.0.0.1"\nport = {requester_port}\ntls = true\n'
+            'tls_name = "ct01.example.org"\n'
         )
         with LiveNode(folder / "node", tables, node_keys='tls_listen = "127.0.0.1:0"\n') as node:
             dcmtk.run("storescu", *options(certificates, "ct01"), *dcmtk.address(node.tls_port), *paths(samples))
-            yield Secured(node, certificates, samples, folder / "received")
+            yield Secured(node, certificates, samples, folder / "received", requester_port)
 
 
 @contextmanager
@@ -133,6 +140,49 @@ def test_a_peer_with_another_name_gets_nothing(secured: Secured) -> None:
     """A destination whose certificate is not made out to its host is left alone, and the log says why."""
     assert 0xA702 == move(secured, "IMPOSTOR")
     assert secured.node.wait_for(r'event=destination_failed peer=IMPOSTOR reason=".*IP address mismatch')
+
+
+# pynetdicom leaves a socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_commitment_is_reported_by_tls(secured: Secured) -> None:
+    """A requester that has hung up is called by TLS, and hears that all is safe."""
+    events: queue.Queue[int] = queue.Queue()
+
+    def take(event: Any) -> tuple[int, None]:
+        events.put(event.event_type)
+        return 0x0000, None
+
+    folder, sample = secured.certificates, secured.samples[0]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(folder / "ca.pem"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(folder / "ct01.pem", folder / "ct01.key")
+    entity = AE("PYNETDICOM")
+    entity.add_supported_context(COMMITMENT, scu_role=False, scp_role=True)
+    listener = entity.start_server(
+        ("127.0.0.1", secured.requester_port),
+        block=False,
+        ssl_context=context,
+        evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)],
+    )
+    assert listener is not None
+    try:
+        with associated(secured, COMMITMENT) as association:
+            status, _ = association.send_n_action(request(sample), 1, COMMITMENT, f"{COMMITMENT}.1")
+        event_type = events.get(timeout=20)
+    finally:
+        listener.shutdown()
+        listener.server_close()
+
+    assert (0x0000, 1) == (status.Status, event_type)
+
+
+def request(sample: Sample) -> Dataset:
+    """Ask for the commitment of one instance."""
+    reference, asked = Dataset(), Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sample.sop_class_uid, sample.sop_instance_uid
+    asked.TransactionUID = "2.25.4711"
+    asked.ReferencedSOPSequence = [reference]
+    return asked
 
 
 def test_peer_test_speaks_tls(secured: Secured) -> None:
