@@ -36,6 +36,8 @@ _WARM_UP_SECONDS = 1.0
 _END_SECONDS = 60.0
 
 Start = Callable[[Path], contextlib.AbstractContextManager[Server]]
+StartWithTls = Callable[[Path, Certificate, Path], contextlib.AbstractContextManager[Server]]
+"""Starts a server in a folder, with a certificate of its own, and that of a CA."""
 
 
 @dataclass
@@ -62,10 +64,10 @@ def run(stage: Stage) -> list[Figure]:
     folder = stage.folder / "hostile"
     try:
         authority = Authority(folder / "certificates")
+        tls, starters = client_of(authority), _starters(authority)
     except CannotCertify as error:
         raise CannotStart(str(error)) from error
-    tls = _client(authority)
-    for name, start in _starters(authority).items():
+    for name, start in starters.items():
         if servers.is_installed(name):
             stage.say(f"hostile: {name}, {stage.settings.hostile_seconds} s")
             place = folder / name
@@ -85,7 +87,8 @@ def _starters(authority: Authority) -> Mapping[str, Start]:
     }
 
 
-def _client(authority: Authority) -> ssl.SSLContext:
+def client_of(authority: Authority) -> ssl.SSLContext:
+    """A modality's side of TLS."""
     context = ssl.create_default_context(cafile=str(authority.certificate))
     made = authority.issue("modality")
     context.load_cert_chain(made.certificate, made.key)
@@ -106,16 +109,17 @@ def _attack(tally: Tally, server: Server, stage: Stage, tls: ssl.SSLContext) -> 
         tally.add(cell, server.name, Quantity.P99, percentile(ascending, 0.99) * 1000)
         tally.add(cell, server.name, Quantity.P50, percentile(ascending, 0.50) * 1000)
         tally.add(cell, server.name, Quantity.SUCCESS, 100 * modality.succeeded / len(ascending))
-    tally.add(MEMORY, server.name, Quantity.GROWN_MEMORY, server.peak_mebibytes() - idle)
+    with contextlib.suppress(OSError, IndexError):  # a server that has died has no memory any more
+        tally.add(MEMORY, server.name, Quantity.GROWN_MEMORY, server.peak_mebibytes() - idle)
 
 
 def _modalities(server: Server, plan: Plan, tls: ssl.SSLContext) -> dict[str, Modality]:
     found = {
-        ECHO: Modality(lambda number: _echo(server.called, None)),
+        ECHO: Modality(lambda number: echo(server.called, None)),
         STORE: Modality(lambda number: _store(server.called, plan, number)),
     }
     if (secured := server.tls) is not None:
-        found[TLS_ECHO] = Modality(lambda number: _echo(secured, tls))
+        found[TLS_ECHO] = Modality(lambda number: echo(secured, tls))
     return found
 
 
@@ -130,7 +134,8 @@ def _work(modalities: Mapping[str, Modality], seconds: float) -> None:
         work.result()
 
 
-def _echo(called: Called, tls: ssl.SSLContext | None) -> None:
+def echo(called: Called, tls: ssl.SSLContext | None) -> None:
+    """Associate, echo, release. Raises OSError, Ended, Refused."""
     offers = [Offer(VERIFICATION, IMPLICIT)]
     with Association(called, offers, timeout_seconds=_PATIENCE_SECONDS, tls=tls) as association:
         association.echo()
