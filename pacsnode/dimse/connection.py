@@ -197,7 +197,7 @@ class SecureConnection(Connection):
 
     def finish(self, last_words: bytes = b"") -> None:
         """See Connection.finish. What is read and thrown away stays encrypted."""
-        with contextlib.suppress(OSError, PeerFailure, ValueError):
+        with contextlib.suppress(OSError, PeerFailure):
             if last_words:
                 self.send([last_words])
             self._say_goodbye()
@@ -207,14 +207,13 @@ class SecureConnection(Connection):
 
     def close(self) -> None:
         """See Connection.close."""
-        with contextlib.suppress(OSError, ValueError):
-            self._say_goodbye()
+        self._say_goodbye()
         super().close()
 
     def _say_goodbye(self) -> None:
         """Send close_notify (RFC 8446 6.1) as far as that needs no waiting; the peer's is not waited for."""
-        self._secured.settimeout(0)
-        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        with contextlib.suppress(OSError, ValueError):  # it would wait, the peer goes on sending, or all is over
+            self._secured.settimeout(0)
             self._secured.unwrap()
 
 

@@ -242,9 +242,10 @@ class _Handler(RequestHandler):
             raise PeerFailure(f"TLS handshake failed: {explained(error)}") from error
         admission.exchange(self.request, secured)
         self.request = secured
+        if admission.was_evicted(secured):
+            secured.close()
+            raise PeerFailure("had to make room")
         try:
-            if admission.was_evicted(secured):
-                raise PeerFailure("had to make room")
             secured.settimeout(limits.association_deadline)
             secured.do_handshake()
         except OSError as error:

@@ -23,12 +23,14 @@ from pacsnode.model import Commitment, Peer, Reference, Transaction, Uid
 from tests.dimse import images
 from tests.dimse.conftest import AE_TITLE, STARTED, Nodes, Running, eventually, limits, serving_threads
 from tests.dimse.raw_peer import (
+    ASSOCIATE_RQ,
     CT,
     EXPLICIT,
     RELEASE_RP,
     RELEASE_RQ,
     STUDY_GET,
     VERIFICATION,
+    Aborted,
     Offer,
     RawPeer,
     associate_rq,
@@ -175,6 +177,12 @@ def test_the_end_is_said(node: Running, trusting: ssl.SSLContext) -> None:
         answers = b"".join(iter(lambda: sock.recv(4096), b""))  # SSLEOFError without close_notify
 
     assert answers.endswith(pdu(RELEASE_RP, bytes(4)))
+
+
+def test_last_words_get_through(node: Running, trusting: ssl.SSLContext) -> None:
+    """A peer that is aborted while it goes on sending hears so, and does not just find its connection reset."""
+    with RawPeer(node.port, tls=trusting) as peer, pytest.raises(Aborted):
+        peer.associate(request=pdu(ASSOCIATE_RQ, b"", length=0xFFFFFFFF) + bytes(200_000))
 
 
 OLD = {
