@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import associations, flat, machine, memory, query, receive, report, retrieve, scale
+from benchmarks import associations, flat, hostile, machine, memory, query, receive, report, retrieve, scale
 from benchmarks.figures import Figure
 from benchmarks.report import Report, Result
 from benchmarks.stage import QUICK, Settings, Stage
@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "query": query.run,
     "associations": associations.run,
     "memory": memory.run,
+    "hostile": hostile.run,
     "scale": scale.run,
 }
 _ON_REQUEST = ("scale",)
@@ -49,6 +50,7 @@ def chosen(words: Sequence[str]) -> list[str]:
 @click.option("--studies", type=click.IntRange(10), help="Studies of the query benchmark, e.g. 20000.")
 @click.option("--instances-per-study", type=click.IntRange(2), help="Instances of each of these studies.")
 @click.option("--scale-studies", type=click.IntRange(1_000), help="Studies of the scale benchmark.")
+@click.option("--hostile-seconds", type=click.IntRange(1), help="How long hostile peers attack each server.")
 @click.option("--large-senders", type=click.IntRange(1), help="Senders of the memory benchmark, e.g. 4.")
 @click.option(
     "--scratch", type=click.Path(path_type=Path, file_okay=False), default=Path("/var/tmp"), help="Which disk."

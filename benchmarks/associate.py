@@ -43,24 +43,24 @@ def context_id(position: int) -> int:
 def associate_rq(called: str, calling: str, offers: Sequence[Offer], maximum_bytes: int) -> bytes:
     """An A-ASSOCIATE-RQ."""
     contexts = b"".join(
-        _item(
+        item(
             _OFFER,
             bytes([context_id(position), 0, 0, 0])
-            + _item(_ABSTRACT, offer.abstract_syntax.encode())
-            + _item(_TRANSFER, offer.transfer_syntax.encode()),
+            + item(_ABSTRACT, offer.abstract_syntax.encode())
+            + item(_TRANSFER, offer.transfer_syntax.encode()),
         )
         for position, offer in enumerate(offers)
     )
     roles = b"".join(_role(offer.abstract_syntax) for offer in offers if offer.as_scp)
     titles = called.ljust(16).encode() + calling.ljust(16).encode()
-    body = struct.pack(">Hxx", 1) + titles + bytes(32) + _item(_APPLICATION, APPLICATION_CONTEXT.encode())
-    return _pdu(PduType.ASSOCIATE_RQ, body + contexts + _user_information(maximum_bytes, roles))
+    body = struct.pack(">Hxx", 1) + titles + bytes(32) + item(_APPLICATION, APPLICATION_CONTEXT.encode())
+    return pdu(PduType.ASSOCIATE_RQ, body + contexts + _user_information(maximum_bytes, roles))
 
 
-def read_associate_ac(pdu: bytes) -> Accepted:
+def read_associate_ac(answer: bytes) -> Accepted:
     """Read an A-ASSOCIATE-AC."""
     accepted, maximum_bytes = set(), 0
-    for kind, content in _items(pdu[_HEADER_BYTES + _FIXED_BYTES :]):
+    for kind, content in _items(answer[_HEADER_BYTES + _FIXED_BYTES :]):
         if kind == _ANSWER and content[2] == _ACCEPTED:
             accepted.add(content[0])
         elif kind == _USER:
@@ -76,26 +76,28 @@ def associate_ac(request: bytes, maximum_bytes: int) -> bytes:
     for kind, content in _items(body[_FIXED_BYTES:]):
         if kind == _OFFER:
             syntax = next(value for subkind, value in _items(content[4:]) if subkind == _TRANSFER)
-            answers += _item(_ANSWER, bytes([content[0], 0, _ACCEPTED, 0]) + _item(_TRANSFER, syntax))
-    fixed = struct.pack(">Hxx", 1) + body[_TITLES] + bytes(32) + _item(_APPLICATION, APPLICATION_CONTEXT.encode())
-    return _pdu(PduType.ASSOCIATE_AC, fixed + answers + _user_information(maximum_bytes, b""))
+            answers += item(_ANSWER, bytes([content[0], 0, _ACCEPTED, 0]) + item(_TRANSFER, syntax))
+    fixed = struct.pack(">Hxx", 1) + body[_TITLES] + bytes(32) + item(_APPLICATION, APPLICATION_CONTEXT.encode())
+    return pdu(PduType.ASSOCIATE_AC, fixed + answers + _user_information(maximum_bytes, b""))
 
 
 def _user_information(maximum_bytes: int, roles: bytes) -> bytes:
-    length = _item(_MAXIMUM_LENGTH, struct.pack(">I", maximum_bytes))
-    return _item(_USER, length + _item(_IMPLEMENTATION_CLASS, _IMPLEMENTATION.encode()) + roles)
+    length = item(_MAXIMUM_LENGTH, struct.pack(">I", maximum_bytes))
+    return item(_USER, length + item(_IMPLEMENTATION_CLASS, _IMPLEMENTATION.encode()) + roles)
 
 
 def _role(sop_class: str) -> bytes:
     uid = sop_class.encode()
-    return _item(_ROLE, struct.pack(">H", len(uid)) + uid + bytes([0, 1]))
+    return item(_ROLE, struct.pack(">H", len(uid)) + uid + bytes([0, 1]))
 
 
-def _pdu(kind: PduType, body: bytes) -> bytes:
-    return struct.pack(">BxI", kind, len(body)) + body
+def pdu(kind: PduType, body: bytes, *, length: int | None = None) -> bytes:
+    """A PDU; its length field may lie."""
+    return struct.pack(">BxI", kind, len(body) if length is None else length) + body
 
 
-def _item(kind: int, body: bytes) -> bytes:
+def item(kind: int, body: bytes) -> bytes:
+    """An item or sub-item of an association PDU."""
     return struct.pack(">BxH", kind, len(body)) + body
 
 

@@ -22,6 +22,7 @@ _TITLES = {
     "query": "Querying (C-FIND)",
     "associations": "Associations",
     "memory": "Memory",
+    "hostile": "Beside hostile peers",
     "scale": "Querying a million studies",
 }
 
@@ -40,7 +41,13 @@ CT is 512x512x16 bit (525 kB), MR 128x128x16 bit (34 kB), of noise, in studies o
 TCP_NODELAY, hand a message over in one call and acknowledge at once (TCP_QUICKACK), so that the server is measured
 and not the kernel's 40 ms for a late acknowledgement; rows that say "default socket options" do none of this, as
 many modalities do. The raw limit is write, fdatasync, rename and directory fsync of as many bytes without network,
-digest and index."""
+digest and index.
+
+Hostile peers: 500 connections that send half a PDU header, 50 that announce PDUs of up to 4 GiB, 20 that vanish at
+every stage, 100 TCP clients that are silent on the TLS port (on the plain one, where a server has one port only), each
+back after half a second. Beside them modalities echo and store, an association for each, and give up after 10 s. The
+servers are attacked one after the other; pynetdicom is its storage SCP as its documentation has it, with 8 GiB of
+address space at most."""
 
 
 def page(made: Report) -> str:

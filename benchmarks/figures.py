@@ -24,12 +24,14 @@ class Quantity(Enum):
     MATCHES = "matches"
     CPU = "% of a core"
     PEAK_MEMORY = "peak MiB"
+    GROWN_MEMORY = "MiB above idle"
+    SUCCESS = "% Success"
     DURATION = "s"
 
     @property
     def more_is_better(self) -> bool:
         """Is a larger value the better one?"""
-        return self.value.endswith("/s")
+        return self.value.endswith("/s") or self is Quantity.SUCCESS
 
     @property
     def is_failure(self) -> bool:

@@ -9,6 +9,7 @@ POLICY=/usr/sbin/policy-rc.d
 missing=""
 command -v Orthanc >/dev/null || missing="$missing orthanc"
 command -v dcmqrscp >/dev/null || missing="$missing dcmtk"
+command -v openssl >/dev/null || missing="$missing openssl"
 [ -n "$missing" ] || exit 0
 
 fail() {

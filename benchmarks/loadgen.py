@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,13 +54,30 @@ class Retrieved:
 class Association:
     """One association; leaving the ``with`` block releases it."""
 
-    def __init__(self, called: Called, offers: Sequence[Offer], *, writing: Writing = Writing.GATHERED) -> None:
-        sock = socket.create_connection(("127.0.0.1", called.port), timeout=_TIMEOUT_SECONDS)
-        self._connection = Connection(sock, writing)
+    def __init__(
+        self,
+        called: Called,
+        offers: Sequence[Offer],
+        *,
+        writing: Writing = Writing.GATHERED,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        sock = socket.create_connection(("127.0.0.1", called.port), timeout=timeout_seconds)
+        try:
+            if tls is not None:
+                sock = tls.wrap_socket(sock, server_hostname="localhost")
+                writing = Writing.PIECEMEAL  # TLS gathers nothing
+            self._connection = Connection(sock, writing)
+            self._associate(called, offers)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _associate(self, called: Called, offers: Sequence[Offer]) -> None:
         self._connection.send([associate_rq(called.ae_title, CALLING_AE, offers, MAXIMUM_PDU_BYTES)])
         answer = self._connection.next_control()
         if answer.type != PduType.ASSOCIATE_AC:
-            self._connection.close()
             raise Refused(f"{called.ae_title} answered with {PduType(answer.type).name}")
         accepted = read_associate_ac(answer.data)
         ids = {offer.abstract_syntax: context_id(position) for position, offer in enumerate(offers)}

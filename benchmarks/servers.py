@@ -18,17 +18,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from benchmarks import sink
+from benchmarks.certificates import Certificate
 from benchmarks.loadgen import CALLING_AE, MAXIMUM_PDU_BYTES, Called, answers
 
-PACSNODE, ORTHANC, DCMQRSCP = "pacsnode", "Orthanc", "dcmqrscp"
+PACSNODE, ORTHANC, DCMQRSCP, PYNETDICOM = "pacsnode", "Orthanc", "dcmqrscp", "pynetdicom"
 
 _T = TypeVar("_T")
-_READY = re.compile(r"event=ready listen=\S*?:(\d+)")
+_READY = re.compile(r"event=ready listen=\S*?:(\d+) tls_listen=(?:\S*?:(\d+))?")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -48,6 +49,7 @@ class Server:
     called: Called
     pid: int
     folder: Path
+    tls: Called | None = None
 
     def cpu_seconds(self) -> float:
         """User and system time so far, of the process that was started (proc(5))."""
@@ -56,8 +58,15 @@ class Server:
 
     def peak_mebibytes(self) -> float:
         """The largest resident set so far (VmHWM)."""
+        return self._mebibytes("VmHWM")
+
+    def resident_mebibytes(self) -> float:
+        """The resident set now (VmRSS)."""
+        return self._mebibytes("VmRSS")
+
+    def _mebibytes(self, kind: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) / _KIB_PER_MIB
+        return int(re.findall(rf"{kind}:\s*(\d+) kB", status)[0]) / _KIB_PER_MIB
 
 
 Start = Callable[[Path, int], contextlib.AbstractContextManager[Server]]
@@ -66,8 +75,12 @@ Start = Callable[[Path, int], contextlib.AbstractContextManager[Server]]
 
 def available(names: Sequence[str]) -> dict[str, Start]:
     """Those of the servers that are installed here, in this order."""
-    programs = {PACSNODE: sys.executable, ORTHANC: "Orthanc", DCMQRSCP: "dcmqrscp"}
-    return {name: STARTERS[name] for name in names if shutil.which(programs[name])}
+    return {name: STARTERS[name] for name in names if is_installed(name)}
+
+
+def is_installed(name: str) -> bool:
+    """Is the server here?"""
+    return shutil.which({ORTHANC: "Orthanc", DCMQRSCP: "dcmqrscp"}.get(name, sys.executable)) is not None
 
 
 @contextlib.contextmanager
@@ -87,23 +100,37 @@ def all_running(folder: Path, sink_port: int, names: Sequence[str]) -> Iterator[
 @contextlib.contextmanager
 def pacsnode(folder: Path, sink_port: int) -> Iterator[Server]:
     """Pacsnode as it comes, with more associations allowed than the idle test opens."""
+    with _pacsnode(folder, f'[peers.{sink.AE_TITLE}]\nhost = "127.0.0.1"\nport = {sink_port}\n') as server:
+        yield server
+
+
+@contextlib.contextmanager
+def pacsnode_with_tls(folder: Path, certificate: Certificate, ca: Path) -> Iterator[Server]:
+    """The same with a TLS listener besides, which demands certificates of the CA."""
+    files = f'certificate = "{certificate.certificate}"\nkey = "{certificate.key}"\nclient_ca = "{ca}"\n'
+    with _pacsnode(folder, f"[tls]\n{files}", 'tls_listen = "127.0.0.1:0"\n') as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _pacsnode(folder: Path, tables: str, node_keys: str = "") -> Iterator[Server]:
     config = folder / "pacsnode.toml"
     config.write_text(
-        f'[node]\nlisten = "127.0.0.1:0"\ndata = "{folder / "data"}"\n'
+        f'[node]\nlisten = "127.0.0.1:0"\ndata = "{folder / "data"}"\n{node_keys}'
         '[storage]\nmin_free = "1 GiB"\n'
         "[limits]\nassociations = 400\nassociations_per_peer = 400\nassociations_per_address = 400\n"
-        f'[peers.{sink.AE_TITLE}]\nhost = "127.0.0.1"\nport = {sink_port}\n'
+        f"{tables}"
     )
     log = folder / "log"
 
-    def port() -> int | None:
-        found = _READY.search(log.read_text())
-        return int(found[1]) if found else None
+    def ready() -> re.Match[str] | None:
+        return _READY.search(log.read_text())
 
     command = [sys.executable, "-m", "pacsnode", "--config", str(config), "serve"]
     with _process(PACSNODE, command, log) as process:
-        called = Called(_waited_for(process, port), "PACSNODE")
-        yield _answering(PACSNODE, called, process, folder)
+        port, tls_port = _waited_for(process, ready).groups()
+        server = _answering(PACSNODE, Called(int(port), "PACSNODE"), process, folder)
+        yield replace(server, tls=Called(int(tls_port), "PACSNODE") if tls_port else None)
 
 
 @contextlib.contextmanager
@@ -152,6 +179,19 @@ def dcmqrscp(folder: Path, sink_port: int) -> Iterator[Server]:
     )
     with _process(DCMQRSCP, ["dcmqrscp", "-c", str(config)], folder / "log") as process:
         yield _answering(DCMQRSCP, called, process, folder)
+
+
+@contextlib.contextmanager
+def pynetdicom(folder: Path, certificate: Certificate, ca: Path) -> Iterator[Server]:
+    """pynetdicom's storage SCP on its defaults, with a second port for TLS."""
+    port, tls_port = free_port(), free_port()
+    storage = folder / "storage"
+    storage.mkdir()
+    files = [str(certificate.certificate), str(certificate.key), str(ca)]
+    command = [sys.executable, "-m", "benchmarks.stock_scp", str(storage), str(port), str(tls_port), *files]
+    with _process(PYNETDICOM, command, folder / "log") as process:
+        server = _answering(PYNETDICOM, Called(port, "STOCK"), process, folder)
+        yield replace(server, tls=Called(tls_port, "STOCK"))
 
 
 STARTERS: Mapping[str, Start] = {PACSNODE: pacsnode, ORTHANC: orthanc, DCMQRSCP: dcmqrscp}

@@ -27,6 +27,7 @@ class Settings:
     idle_seconds: float = 10.0
     large_mebibytes: int = 2_048
     large_senders: int = 1
+    hostile_seconds: int = 60
 
 
 QUICK = Settings(
@@ -41,6 +42,7 @@ QUICK = Settings(
     associations=80,
     idle_seconds=3.0,
     large_mebibytes=256,
+    hostile_seconds=5,
 )
 
 

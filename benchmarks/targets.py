@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import flat, memory, query, retrieve, scale
+from benchmarks import flat, hostile, memory, query, retrieve, scale
 from benchmarks.associations import idle_cell, rate_cell
 from benchmarks.connection import Writing
 from benchmarks.dataset import CT, MR
@@ -26,6 +26,7 @@ _SIZES = {
     "query": ("studies", "instances_per_study"),
     "associations": ("associations", "idle_associations", "idle_seconds"),
     "memory": ("large_mebibytes", "large_senders"),
+    "hostile": ("hostile_seconds",),
     "scale": ("scale_studies",),
 }
 NOT_MEASURED = (
@@ -153,6 +154,7 @@ def targets() -> Iterator[Target]:
     one = rate_cell(1)
     yield Limit("associations, one context", "associations", one, Quantity.ASSOCIATION_RATE, 1_000)
     yield Limit("200 idle associations", "associations", idle_cell(200), Quantity.CPU, 2)
+    yield from _hostile_targets()
     yield Limit("resident set, 4 multi-frame objects of 2 GiB at a time", "memory", "", Quantity.PEAK_MEMORY, 300)
 
 
@@ -173,6 +175,14 @@ def _receive_targets() -> Iterator[Target]:
             yield Ratio(promise, "receive", cell, rate, 1 / 1.3, (PACSNODE,), eager)
     yield Limit("receive: refused instances", "receive", "", Quantity.REFUSED, 0)
     yield Ratio("receive: end of growth against start", "flat", flat.END, rate, 0.9, (PACSNODE,), flat.START)
+
+
+def _hostile_targets() -> Iterator[Target]:
+    yield Limit("hostile peers: C-ECHO", "hostile", hostile.ECHO, Quantity.P99, 1_000)
+    yield Limit("hostile peers: C-ECHO", "hostile", hostile.ECHO, Quantity.SUCCESS, 100)
+    yield Limit("hostile peers: C-STORE", "hostile", hostile.STORE, Quantity.SUCCESS, 100)
+    yield Limit("hostile peers: TLS handshake and C-ECHO", "hostile", hostile.TLS_ECHO, Quantity.P99, 500)
+    yield Limit("hostile peers: resident set", "hostile", hostile.MEMORY, Quantity.GROWN_MEMORY, 300)
 
 
 def _retrieve_targets() -> Iterator[Target]:

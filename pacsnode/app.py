@@ -93,6 +93,7 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
             duplicates=config.storage.duplicates,
             read_only=read_only,
             make_room=ballast(config).give_up,
+            query_seconds=None if read_only else config.limits.query_deadline,
         )
         stack.callback(index.close)
         archive = Archive(store, index, system_clock, assumptions(config), rooms=_rooms_of_index(config))
@@ -124,7 +125,7 @@ def hold(data: Path) -> Iterator[None]:
 def serve(config: Config) -> None:
     """Run the node until SIGTERM or SIGINT, then let associations end for a while and stop.
 
-    Raises NodeRunning, StoreError and IndexFailure; CannotListen where an address is taken or not ours.
+    Raises NodeRunning, StoreError, IndexFailure and ConfigError; CannotListen where an address is taken or not ours.
     """
     from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
 
@@ -151,10 +152,21 @@ def storage_classes(config: Config) -> frozenset[Uid]:
 
 
 def probe(config: Config, peer: Peer) -> Probe:
-    """Associate with a peer and echo. Raises PeerFailure."""
-    from pacsnode.dimse import peers  # see storage_classes
+    """Associate with a peer and echo. Raises PeerFailure, ConfigError."""
+    from pacsnode.dimse import peers, tls  # see storage_classes
 
-    return peers.probe(peer, calling_ae=config.node.ae_title, limits=config.limits)
+    secure = tls.for_requestor(config.tls) if peer.tls else None
+    return peers.probe(peer, calling_ae=config.node.ae_title, limits=config.limits, secure=secure)
+
+
+def check_certificates(config: Config) -> None:
+    """Raises ConfigError where a file of TLS is missing, not what it should be, or expired."""
+    from pacsnode.dimse import tls
+
+    if config.node.tls_listen:
+        tls.for_acceptor(config.tls)
+    if any(peer.tls for peer in config.peers.values()):
+        tls.for_requestor(config.tls)
 
 
 def upgrade(config: Config) -> list[str]:

@@ -105,6 +105,10 @@ class IndexFull(IndexFailure):
     """The index found no room for what was to be written."""
 
 
+class QueryTooLong(IndexFailure):
+    """The index would need longer for a query than it may; one that asks for less may be answered."""
+
+
 class PeerFailure(PacsNodeError):
     """The remote node refused, vanished or ran into a deadline."""
 

@@ -285,6 +285,7 @@ class Peer:
     host: str
     port: int
     tls: bool = False
+    tls_name: str = ""  # what its certificate is made out to, where that is not the host
     allow: frozenset[str] = frozenset({"echo", "store", "find", "get", "move", "commit"})
     associations: int = 1  # at a time, for one C-MOVE to it
     match_unknown: bool = True  # does what is unknown match in its queries?

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,8 +12,8 @@ from pacsnode.archive import Archive
 from pacsnode.commitment.commitments import Commitments
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.commitment.verdict import Judge
-from pacsnode.config import Config
-from pacsnode.dimse import contexts, server
+from pacsnode.config import Address, Config
+from pacsnode.dimse import contexts, server, tls
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Service
@@ -37,7 +38,10 @@ class Node:
     """One node over an open archive, and the ledger of what it has to report."""
 
     def __init__(self, config: Config, archive: Archive, ledger: Ledger, settle: Callable[[], None]) -> None:
-        """``settle`` is called every now and then: it notes down how far the archive is settled."""
+        """``settle`` is called every now and then: it notes down how far the archive is settled.
+
+        Raises ConfigError for the files of TLS.
+        """
         self._config = config
         self._archive = archive
         self._settle = settle
@@ -47,9 +51,12 @@ class Node:
             peers=config.peers.values(),
             any_called_ae=not config.access.match_called_ae,
         )
-        self._commitments = _commitments(config, archive, ledger)
+        self._acceptor = tls.for_acceptor(config.tls) if config.node.tls_listen else None
+        has_tls_peers = any(peer.tls for peer in config.peers.values())
+        requestor = tls.for_requestor(config.tls) if has_tls_peers else None
+        self._commitments = _commitments(config, archive, ledger, requestor)
         services = {
-            **_services(config, archive, access),
+            **_services(config, archive, access, requestor),
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
             ),
@@ -62,13 +69,19 @@ class Node:
         with ExitStack() as stack:
             signals = StopSignals()
             stack.callback(signals.close)
-            listeners = [stack.enter_context(listener) for listener in self._listeners()]
+            plain = [stack.enter_context(self._listener(at, None)) for at in self._config.node.listen]
+            secured = [stack.enter_context(self._listener(at, self._acceptor)) for at in self._config.node.tls_listen]
             stack.enter_context(control.answering(self._config.node.data, self._report))
             self._commitments.start()
             stack.callback(self._commitments.stop, self._config.limits.connect + _REPORT_END_SECONDS)
-            addresses = ",".join(_text(listener) for listener in listeners)
-            log.event("ready", listen=addresses, ae_title=self._config.node.ae_title, version=__version__)
-            systemd.notify("READY=1", f"STATUS=listening on {addresses}")
+            log.event(
+                "ready",
+                listen=",".join(map(_text, plain)),
+                tls_listen=",".join(map(_text, secured)) or "none",
+                ae_title=self._config.node.ae_title,
+                version=__version__,
+            )
+            systemd.notify("READY=1", f"STATUS=listening on {','.join(map(_text, plain + secured))}")
             while (received := signals.wait(_SETTLE_SECONDS)) is None:
                 self._settle()
             log.event("stopping", signal=received.name, associations=self._admission.associations)
@@ -77,23 +90,23 @@ class Node:
             self._admission.drain(self._config.limits.drain)
         log.event("stopped")
 
-    def _listeners(self) -> Iterator[AbstractContextManager[Listener]]:
-        storage = contexts.storage_classes(self._config.storage.private_sop_classes)
-        for address in self._config.node.listen:
-            try:
-                listener = server.listen(
-                    (address.host, address.port),
-                    self._entity,
-                    ae_title=self._config.node.ae_title,
-                    storage=storage,
-                    accepts_unknown=self._config.accepts_unknown_peers(address),
-                )
-            except OSError as error:
-                raise CannotListen(
-                    f"cannot listen on {address}: {error.strerror or error}; change listen in table [node], "
-                    "or stop what uses the address"
-                ) from error
-            yield _serving(listener)
+    def _listener(self, address: Address, acceptor: ssl.SSLContext | None) -> AbstractContextManager[Listener]:
+        try:
+            listener = server.listen(
+                (address.host, address.port),
+                self._entity,
+                ae_title=self._config.node.ae_title,
+                storage=contexts.storage_classes(self._config.storage.private_sop_classes),
+                accepts_unknown=self._config.accepts_unknown_peers(address),
+                tls=acceptor,
+            )
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {address}: {error.strerror or error}; "
+                f"change {'listen' if acceptor is None else 'tls_listen'} in table [node], "
+                "or stop what uses the address"
+            ) from error
+        return _serving(listener)
 
     def _report(self) -> dict[str, object]:
         return {
@@ -119,7 +132,9 @@ def _serving(listener: Listener) -> Iterator[Listener]:
         listener.server_close()
 
 
-def _services(config: Config, archive: Archive, access: Access) -> Mapping[int, Service]:
+def _services(
+    config: Config, archive: Archive, access: Access, requestor: ssl.SSLContext | None
+) -> Mapping[int, Service]:
     ae_title = config.node.ae_title
     return {
         CommandField.C_ECHO_RQ: EchoService(access),
@@ -132,16 +147,16 @@ def _services(config: Config, archive: Archive, access: Access) -> Mapping[int, 
             assumed=archive.assumed,
         ),
         CommandField.C_GET_RQ: GetService(archive, access),
-        CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits),
+        CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits, secure=requestor),
     }
 
 
-def _commitments(config: Config, archive: Archive, ledger: Ledger) -> Commitments:
+def _commitments(config: Config, archive: Archive, ledger: Ledger, requestor: ssl.SSLContext | None) -> Commitments:
     storage = contexts.storage_classes(config.storage.private_sop_classes)
     return Commitments(
         ledger,
         Judge(archive, storage),
-        ReportCaller(config.node.ae_title, config.limits),
+        ReportCaller(config.node.ae_title, config.limits, requestor),
         {peer.ae_title: peer for peer in config.peers.values()},
         settings=config.commitment,
         clock=archive.clock,

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from pacsnode import app
-from pacsnode.config import Config, Node, Storage
-from pacsnode.errors import IndexFailure, NodeRunning
-from pacsnode.model import Arrival, Outcome, Uid
+from pacsnode.config import Config, Limits, Node, Storage
+from pacsnode.errors import IndexFailure, NodeRunning, QueryTooLong
+from pacsnode.model import Arrival, Level, Outcome, Query, Uid, Wildcard
 from tests.cli.folder import CT, data_set
+from tests.index.samples import multiply
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_folder_is_closed_to_others(config: Config) -> None:
         modes = [path.stat().st_mode & 0o007 for path in (config.node.data, config.node.data / "lock")]
 
     assert [0, 0] == modes
+
+
+def test_only_a_running_node_has_query_deadlines(config: Config) -> None:
+    """Who waits at a terminal may wait; peers' queries end by the configuration's deadline."""
+    store(config, "2.25.1")
+    multiply(app.index_path(config), 100_000)
+    hasty = config.model_copy(update={"limits": Limits(query_deadline=0.002)})
+    query = Query(Level.STUDY, {"study_description": Wildcard("*x*")})
+    with app.open_archive(hasty, read_only=True) as archive:
+        assert [] == list(archive.index.find(query))
+    with app.open_archive(hasty, read_only=False) as archive, pytest.raises(QueryTooLong):
+        list(archive.index.find(query))
 
 
 def test_new_until_something_is_stored(config: Config) -> None:

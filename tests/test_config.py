@@ -10,14 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacsnode import app, config
-from pacsnode.config import Access, Address, Config, Limits, Log, Node, PeerEntry, Storage, Table
+from pacsnode.config import Access, Address, Config, Limits, Log, Node, PeerEntry, Storage, Table, Tls
 from pacsnode.dicom import charset
 from pacsnode.errors import ConfigError
 from pacsnode.model import DuplicatePolicy, Peer
 
 REPOSITORY = Path(__file__).parents[1]
-TABLES: tuple[type[Table], ...] = (Node, Access, PeerEntry, Storage, Limits, Log)
+TABLES: tuple[type[Table], ...] = (Node, Access, PeerEntry, Storage, Tls, Limits, Log)
 PEER = '[peers.WS]\nhost = "10.0.0.5"\nport = 104\n'
+
+TLS_LISTEN = "[node]\ntls_listen = '0.0.0.0'\n"
+OWN = "[tls]\ncertificate = 'node.pem'\nkey = 'node.key'\n"
 
 SIZE = 'a size in whole bytes such as "4 GiB", "10 kB" or "0 B"; units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB'
 TIME = 'a time such as "30 s" or "10 min"; units are ms, s, min, h, d'
@@ -28,8 +31,8 @@ LISTEN = (
 )
 HOST = 'not a host; a name, an IPv4 address or an IPv6 address such as "::1"'
 RIGHTS = "not among the choices; 'echo', 'store', 'find', 'get', 'move' or 'commit'"
-NODE_KEYS = "known here are ae_title, aliases, listen, data, index, assume_charset"
-TABLE_NAMES = "known here are node, access, peers, storage, limits, find, commitment, log"
+NODE_KEYS = "known here are ae_title, aliases, listen, tls_listen, data, assume_charset, index"
+TABLE_NAMES = "known here are node, access, peers, storage, tls, limits, find, commitment, log"
 BUFFER = 'outside of what one association may hold in memory; "1 KiB" to "64 MiB"'
 DEADLINE = 'outside of what can be waited for; "1 ms" to "366 d"'
 LIST = 'not a list; a list such as ["A", "B"]'
@@ -91,9 +94,9 @@ MISTAKES = [
     (PEER + "allow = ['eco']", f'[peers.WS] allow = "eco": {RIGHTS}'),
     (PEER + "allow = 'echo'", f'[peers.WS] allow = "echo": {LIST}'),
     (
-        PEER + "tls = false",
-        "[peers.WS] tls = false: unknown key; known here are ae_title, host, port, allow, associations, "
-        "assume_charset, match_unknown",
+        PEER + "tsl = false",
+        "[peers.WS] tsl = false: unknown key; did you mean tls? "
+        "known here are ae_title, host, port, allow, associations, assume_charset, match_unknown, tls, tls_name",
     ),
     (
         PEER + "[peers.OTHER]\nae_title = 'WS'\nhost = 'h'\nport = 1",
@@ -120,6 +123,30 @@ MISTAKES = [
         '[storage] private_sop_classes = "1.2.x": not a UID; up to 64 digits and dots, '
         "no component with a leading zero",
     ),
+    (TLS_LISTEN, "[tls] certificate: missing; tls_listen needs the path of a PEM file there, see docs/tls.md"),
+    (
+        TLS_LISTEN + "[tls]\ncertificate = 'a.pem'",
+        "[tls] key: missing; tls_listen needs the path of a PEM file there, see docs/tls.md",
+    ),
+    (
+        TLS_LISTEN + OWN,
+        "[tls] client_ca: missing; require_client_certificate needs the path of a PEM file there, see docs/tls.md",
+    ),
+    (
+        "[tls]\nkey = 'key.pem'",
+        "[tls] certificate: missing; key needs the path of a PEM file there, see docs/tls.md",
+    ),
+    (
+        "[tls]\nclient_ca = '~/ca.pem'",
+        '[tls] client_ca = "~/ca.pem": not a file\'s path; '
+        'an absolute path, or one relative to this file\'s folder, or "" for none',
+    ),
+    (
+        PEER + "tls = true",
+        "[tls] peer_ca: missing; [peers.WS] tls needs the path of a PEM file there, see docs/tls.md",
+    ),
+    (PEER + "tls_name = 'a b'", f'[peers.WS] tls_name = "a b": {HOST}'),
+    ("[node]\ntls_listen = ':2762'", f'[node] tls_listen = ":2762": {LISTEN}'),
     ("[limits]\nassociations = 0", "[limits] associations = 0: too small; 1 or more"),
     (
         "[limits]\nassociations = 1.5",

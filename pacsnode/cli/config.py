@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pacsnode import config
+from pacsnode import app, config
 from pacsnode.cli import console
 from pacsnode.cli.command import Group, config_file, json_option, load_config
 
@@ -17,7 +17,7 @@ def command() -> None:
 @command.command()
 def check() -> int:
     """Say whether the configuration is right; a line for each mistake otherwise."""
-    load_config()
+    app.check_certificates(load_config())
     console.print_line(f"{config_file() or 'the embedded configuration'}: ok")
     return console.Exit.OK
 

@@ -25,7 +25,7 @@ def list_peers(as_json: bool) -> int:
     if as_json:
         console.print_json([_row(peer) for peer in peers])
     else:
-        rows = [(peer.name, peer.ae_title, f"{peer.host}:{peer.port}", " ".join(sorted(peer.allow))) for peer in peers]
+        rows = [(peer.name, peer.ae_title, _address(peer), " ".join(sorted(peer.allow))) for peer in peers]
         console.print_table(("NAME", "AE TITLE", "ADDRESS", "MAY"), rows)
     return console.Exit.OK
 
@@ -54,11 +54,16 @@ def _times(found: Probe) -> str:
     return ", ".join(map(str, found.echo_ms))
 
 
+def _address(peer: Peer) -> str:
+    return f"{peer.host}:{peer.port}{' (TLS)' if peer.tls else ''}"
+
+
 def _row(peer: Peer) -> dict[str, object]:
     return {
         "name": peer.name,
         "ae_title": peer.ae_title,
         "host": peer.host,
         "port": peer.port,
+        "tls": peer.tls,
         "allow": sorted(peer.allow),
     }

@@ -12,6 +12,7 @@ from pacsnode.config.tables import (
     PeerEntry,
     Storage,
     Table,
+    Tls,
     UnknownPeers,
 )
 from pacsnode.config.values import Address, duration_text, size_text
@@ -31,6 +32,7 @@ __all__ = [
     "PeerEntry",
     "Storage",
     "Table",
+    "Tls",
     "UnknownPeers",
     "beginning",
     "duration_text",

@@ -48,19 +48,20 @@ def locate(option: Path | None, environment: Mapping[str, str], *, system_file: 
 
 
 def load(path: Path | None) -> Config:
-    """The configuration of a file, or the embedded one with its data in ./var. ``node.data`` comes out absolute.
+    """The configuration of a file, or the embedded one with its data in ./var. Paths come out absolute.
 
     Raises ConfigError with a line for each mistake: file, table, key, value, what is wrong; what is allowed.
     """
     if path is None:
-        return _with_data(Config(), Path("var").absolute())
+        return _with_paths(Config(), Path("var").absolute(), Path())
     tables = _read(path)
     try:
         # Validated as JSON: there a list may become a tuple and a string an enum, and all else stays strict.
         config = Config.model_validate_json(json.dumps(tables, default=_unwanted))
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {_explain(mistake)}" for mistake in error.errors())) from error
-    return _with_data(config, path.absolute().parent / config.node.data)
+    folder = path.absolute().parent
+    return _with_paths(config, folder / config.node.data, folder)
 
 
 def new_node(*, ae_title: str, listen: str, data: str) -> Node:
@@ -71,8 +72,13 @@ def new_node(*, ae_title: str, listen: str, data: str) -> Node:
         raise ConfigError("\n".join(map(_explain, error.errors()))) from error
 
 
-def _with_data(config: Config, data: Path) -> Config:
-    return config.model_copy(update={"node": config.node.model_copy(update={"data": data})})
+def _with_paths(config: Config, data: Path, folder: Path) -> Config:
+    """The data folder, and the files of TLS where relative paths start at ``folder``."""
+    files = {key: getattr(config.tls, key) for key in ("certificate", "key", "client_ca", "peer_ca")}
+    tls = {key: str(folder / file) for key, file in files.items() if file}
+    return config.model_copy(
+        update={"node": config.node.model_copy(update={"data": data}), "tls": config.tls.model_copy(update=tls)}
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

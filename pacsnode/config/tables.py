@@ -24,13 +24,16 @@ from pacsnode.config.values import (
     DataFolder,
     Deadline,
     Host,
+    HostOrNone,
     IndexFolder,
     Listeners,
+    PemFile,
     Port,
     Rate,
     Rights,
     Size,
     SopClass,
+    TlsListeners,
     ae_title,
 )
 from pacsnode.model import DuplicatePolicy, Peer
@@ -59,11 +62,12 @@ class Node(Table):
     """Further AE titles under which peers may call us."""
     listen: Listeners = (Address("127.0.0.1", 11112),)
     """Where to listen: one "HOST:PORT" or a list of them; IPv6 as "[::1]:11112"; port 0 is any free one."""
+    tls_listen: TlsListeners = ()
+    """Where to listen for TLS, as `listen`; the port is 2762 where none is said; "" is nowhere. Needs table [tls]."""
     data: DataFolder = Path("/var/lib/pacsnode")
     """Folder of the objects and the index; a relative path starts at this file's folder. Without any file: ./var."""
     assume_charset: CharacterSet = ""
     """Character set of text that declares none: as `assume_charset` of a peer, for everybody else and for imports."""
-
     index: IndexFolder = Path()
     """Folder of the index, which may be on a disk of its own; a relative path starts at the folder of the data."""
 
@@ -93,12 +97,31 @@ class PeerEntry(Table):
     assume_charset: CharacterSet = ""
     """Character set of its images and queries that declare none: "ISO_IR 100", "ISO 2022 IR 149" …; "": the node's."""
 
+    match_unknown: bool = True
+    """true: studies without a date, accession number … match its queries for any (PS3.4 C.2.2.1.2); false: none."""
+    tls: bool = False
+    """true: we connect to it by TLS, and its certificate has to be that of `host`. Needs table [tls]."""
+    tls_name: HostOrNone = ""
+    """Name or address that its certificate is made out to, where that is not `host`; "" is `host`."""
+
     def title_for(self, name: str) -> str:
         """The AE title of the peer with this name. Raises ValueError where it has none and the name cannot be one."""
         return self.ae_title or ae_title(name)
 
-    match_unknown: bool = True
-    """true: studies without a date, accession number … match its queries for any (PS3.4 C.2.2.1.2); false: none."""
+
+class Tls(Table):
+    """TLS 1.2 and 1.3 (PS3.15 B.12), see docs/tls.md. Files are PEM; a relative path starts at this file's folder."""
+
+    certificate: PemFile = ""
+    """This node's certificate, then those of intermediate CAs."""
+    key: PemFile = ""
+    """The certificate's private key, without a passphrase."""
+    client_ca: PemFile = ""
+    """Certificates of the CAs that sign the certificates of who connects to us."""
+    require_client_certificate: bool = True
+    """true: nobody connects without a certificate of `client_ca`; false: one is not asked for."""
+    peer_ca: PemFile = ""
+    """Certificates of the CAs that sign the certificates of peers we connect to; by default those of `client_ca`."""
 
 
 class Storage(Table):
@@ -141,6 +164,8 @@ class Limits(Table):
     """Length of a data set to be stored."""
     results: Annotated[int, Field(ge=0)] = 0
     """Matches that one C-FIND may have; 0 is no limit. What is beyond ends it with A700, after the matches up to it."""
+    query_deadline: Deadline = 2.0
+    """Time for one read of the index, of which a query may need several; beyond, it is answered A700 or A701."""
     idle: Deadline = 600.0
     """Time without any message after which an association is aborted."""
     association_deadline: Deadline = 30.0
@@ -197,6 +222,7 @@ class Config(Table):
     access: Access = Access()
     peer_entries: dict[str, PeerEntry] = Field(default={}, alias="peers")
     storage: Storage = Storage()
+    tls: Tls = Tls()
     limits: Limits = Limits()
     find: Find = Find()
     commitment: Commitment = Commitment()
@@ -212,6 +238,8 @@ class Config(Table):
                 entry.host,
                 entry.port,
                 allow=entry.allow,
+                tls=entry.tls,
+                tls_name=entry.tls_name,
                 associations=entry.associations,
                 match_unknown=entry.match_unknown,
             )
@@ -222,6 +250,25 @@ class Config(Table):
         """May a calling AE title that is no peer's associate through this listener?"""
         policy = self.access.unknown_peers
         return policy is UnknownPeers.ACCEPT or (policy is UnknownPeers.AUTO and listener.is_loopback)
+
+    @model_validator(mode="after")
+    def _tls_has_its_files(self) -> Self:
+        if self.node.tls_listen:
+            self._require("certificate", "tls_listen")
+            self._require("key", "tls_listen")
+            if self.tls.require_client_certificate:
+                self._require("client_ca", "require_client_certificate")
+        for name, entry in self.peer_entries.items():
+            if entry.tls and not self.tls.client_ca:
+                self._require("peer_ca", f"[peers.{name}] tls")
+        if bool(self.tls.certificate) != bool(self.tls.key):
+            self._require("certificate", "key")
+            self._require("key", "certificate")
+        return self
+
+    def _require(self, key: str, because_of: str) -> None:
+        if not getattr(self.tls, key):
+            raise ValueError(f"[tls] {key}: missing; {because_of} needs the path of a PEM file there, see docs/tls.md")
 
     @model_validator(mode="after")
     def _peers_have_their_own_titles(self) -> Self:

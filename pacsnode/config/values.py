@@ -35,6 +35,8 @@ _BYTES = {
 _MILLISECONDS = {"d": 86_400_000, "h": 3_600_000, "min": 60_000, "s": 1000, "ms": 1}
 _QUANTITY = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,6})?) ?([A-Za-z]{1,3})")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
+_NO_PORT = re.compile(r"\[[^\[\]]+\]|[^\[\]:]+")
+_DICOM_TLS_PORT = 2762  # PS3.15 B.12
 _LISTENER = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _SINGLE_BYTE = "6|13|100|101|109|110|126|127|138|144|148|166|203"
@@ -83,6 +85,10 @@ def _host(text: str) -> str:
     return text
 
 
+def _host_or_none(text: str) -> str:
+    return text and _host(text)
+
+
 def _address(value: object) -> Address:
     if isinstance(value, Address):
         return value
@@ -115,6 +121,23 @@ def _one_or_many(value: object) -> object:
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value  # strict: what a validator returns must be a tuple
+
+
+def _tls_listeners(value: object) -> object:
+    if value == "":
+        return ()
+    values = _one_or_many(value)
+    if not isinstance(values, tuple):
+        return values
+    return tuple(
+        f"{one}:{_DICOM_TLS_PORT}" if isinstance(one, str) and _NO_PORT.fullmatch(one) else one for one in values
+    )
+
+
+def _pem_file(path: str) -> str:
+    if path.startswith("~") or "\0" in path:
+        raise ValueError("not a file's path; an absolute path, or one relative to this file's folder, or \"\" for none")
+    return path
 
 
 def _data_folder(path: Path) -> Path:
@@ -195,7 +218,7 @@ def _rate_text(rate: int) -> str:
 
 
 def _one_or_many_text(addresses: tuple[Address, ...]) -> str | list[str]:
-    texts = [str(address) for address in addresses]
+    texts = [str(address) for address in addresses] or [""]
     return texts[0] if len(texts) == 1 else texts
 
 
@@ -210,6 +233,7 @@ def _text_schema(example: str) -> WithJsonSchema:
 AeTitle = Annotated[str, AfterValidator(ae_title)]
 """An Application Entity title without leading and trailing blanks (PS3.5 6.2)."""
 Host = Annotated[str, AfterValidator(_host)]
+HostOrNone = Annotated[str, AfterValidator(_host_or_none)]
 Listener = Annotated[
     Address, PlainValidator(_address), PlainSerializer(str, return_type=str), _text_schema("127.0.0.1:11112")
 ]
@@ -221,6 +245,15 @@ Listeners = Annotated[
     PlainSerializer(_one_or_many_text),
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}),
 ]
+TlsListeners = Annotated[
+    tuple[Listener, ...],
+    BeforeValidator(_tls_listeners),
+    PlainSerializer(_one_or_many_text),
+    WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
+]
+"""As Listeners, but none is fine, ``""`` in a file, and the port is 2762 where none is said."""
+PemFile = Annotated[str, AfterValidator(_pem_file)]
+"""Path of a PEM file; "" where there is none."""
 DataFolder = Annotated[Path, AfterValidator(_data_folder)]
 IndexFolder = Annotated[Path, AfterValidator(_index_folder)]
 CharacterSet = Annotated[str, AfterValidator(_character_set), Field(examples=["ISO_IR 100"])]

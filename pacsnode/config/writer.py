@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Table
+from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Table, Tls
 
 _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("node", Node),
     ("access", Access),
     ("peers.WORKSTATION1", PeerEntry),
     ("storage", Storage),
+    ("tls", Tls),
     ("limits", Limits),
     ("find", Find),
     ("commitment", Commitment),

@@ -134,7 +134,7 @@ class Admission:
         if self._evicted & (self._evicted - 1) == 0:  # the 1st, 2nd, 4th, 8th …: a flood must not flood the log
             log.event("connections_evicted", level=logging.WARNING, address=address, so_far=self._evicted)
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, see SecureConnection.cut
 
 
 def _count_down(counts: Counter[str], key: str) -> None:

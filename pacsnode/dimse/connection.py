@@ -167,6 +167,8 @@ class SecureConnection(Connection):
         if remaining <= 0:
             raise PeerSilent("nothing received within the deadline")
         try:
+            if not self._secured.pending():
+                self._secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # see _wait
             self._secured.settimeout(remaining)
             return self._secured.recv_into(space)
         except TimeoutError as error:
@@ -188,8 +190,31 @@ class SecureConnection(Connection):
         """See Connection.is_readable."""
         return self._secured.pending() > 0 or super().is_readable()
 
-    def _call_after(self, last_words: bytes) -> None:
-        """A record cannot be sent from another thread."""
+    def cut(self, last_words: bytes) -> None:
+        """See Connection.cut. Below TLS: Python's own would let a thread that is sending go on in clear text."""
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self._secured, socket.SHUT_RDWR)
+
+    def finish(self, last_words: bytes = b"") -> None:
+        """See Connection.finish. What is read and thrown away stays encrypted."""
+        with contextlib.suppress(OSError, PeerFailure):
+            if last_words:
+                self.send([last_words])
+            self._say_goodbye()
+            self._secured.shutdown(socket.SHUT_WR)
+            self._drain(time.monotonic() + _LINGER_SECONDS)
+        self.close()
+
+    def close(self) -> None:
+        """See Connection.close."""
+        self._say_goodbye()
+        super().close()
+
+    def _say_goodbye(self) -> None:
+        """Send close_notify (RFC 8446 6.1) as far as that needs no waiting; the peer's is not waited for."""
+        with contextlib.suppress(OSError, ValueError):  # it would wait, the peer goes on sending, or all is over
+            self._secured.settimeout(0)
+            self._secured.unwrap()
 
 
 def _broken(doing: str, error: OSError) -> PeerFailure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -31,12 +32,15 @@ class MoveService:
         *,
         ae_title: str,
         limits: Limits,
+        secure: ssl.SSLContext | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``secure``: for destinations with TLS, see ``tls.for_requestor``."""
         self._archive = archive
         self._access = access
         self._ae_title = ae_title
         self._limits = limits
+        self._secure = secure
         self._monotonic = monotonic
         self._breaker = CircuitBreaker(monotonic)
 
@@ -65,8 +69,14 @@ class MoveService:
             return Sender(outgoing, contexts, store, priority=operation.priority, originator=originator)
 
         delivery = Delivery(operation, destination=destination.ae_title, make_sender=make_sender)
-        pairs = with_default_syntax(kinds)[: peers.MAX_CONTEXTS]
-        associate = partial(peers.associate, destination, pairs, calling_ae=self._ae_title, limits=self._limits)
+        associate = partial(
+            peers.associate,
+            destination,
+            with_default_syntax(kinds)[: peers.MAX_CONTEXTS],
+            calling_ae=self._ae_title,
+            limits=self._limits,
+            secure=self._secure,
+        )
         further = [lambda connected: associate(connected=connected)] * (destination.associations - 1)
         with closing(operation.instances()) as instances:
             wanted = (instance for instance in instances if pair_of(instance) not in others)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 from pacsnode.config import Limits
-from pacsnode.dimse import contexts, negotiation
+from pacsnode.dimse import contexts, negotiation, tls
 from pacsnode.dimse.association import Association, Titles, Transport
-from pacsnode.dimse.connection import Connection
+from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.model import Peer, Probe, Uid
@@ -30,18 +31,20 @@ def associate(
     *,
     calling_ae: str,
     limits: Limits,
+    secure: ssl.SSLContext | None = None,
     roles: Mapping[str, Roles] = _SCU_OF_ALL,
     connected: Callable[[Connection], None] = lambda connection: None,
 ) -> Iterator[Association]:
     """An association with a peer that proposes the (SOP class, transfer syntax) pairs, at most 128.
 
-    ``roles``: what we want to be, by SOP class; elsewhere we are SCU.
+    ``secure``: for peers with TLS, see ``tls.for_requestor``. ``roles``: what we want to be, by SOP class; elsewhere
+    we are SCU.
 
     Released at the end of the block, aborted when the block raises. ``connected`` hears of the connection before the
     association is asked for, so that another thread may cut it. Raises PeerFailure when the peer cannot be reached,
     rejects, or speaks something else.
     """
-    connection = _connect(peer, limits)
+    connection = _connect(peer, limits, secure)
     association = _request(
         connection, peer, pairs, calling_ae=calling_ae, limits=limits, roles=roles, connected=connected
     )
@@ -56,12 +59,14 @@ def associate(
         association.close()  # what was to be done is done; how the peer says goodbye changes nothing
 
 
-def probe(peer: Peer, *, calling_ae: str, limits: Limits, echoes: int = 3) -> Probe:
+def probe(
+    peer: Peer, *, calling_ae: str, limits: Limits, secure: ssl.SSLContext | None = None, echoes: int = 3
+) -> Probe:
     """Associate, see which contexts the peer grants, and echo some times. Raises PeerFailure."""
     wanted = [contexts.VERIFICATION, *map(Uid, contexts.QUERY_RETRIEVE), *_COMMON_STORAGE]
     pairs = [(uid, syntax) for uid in wanted for syntax in map(Uid, contexts.transfer_syntaxes()[:2])]
     began = time.perf_counter()
-    with associate(peer, pairs, calling_ae=calling_ae, limits=limits) as association:
+    with associate(peer, pairs, calling_ae=calling_ae, limits=limits, secure=secure) as association:
         connected = time.perf_counter()
         accepted: dict[Uid, list[Uid]] = {}
         for context in association.contexts.values():
@@ -96,12 +101,23 @@ def _echo(association: Association, message_id: int) -> float:
     return round((time.perf_counter() - began) * 1000, 2)
 
 
-def _connect(peer: Peer, limits: Limits) -> Connection:
+def _connect(peer: Peer, limits: Limits, secure: ssl.SSLContext | None) -> Connection:
+    """A connection, its TLS handshake done where the peer has TLS, all within ``limits.connect``."""
+    deadline = time.monotonic() + limits.connect
     try:
         sock = socket.create_connection((peer.host, peer.port), timeout=limits.connect)
     except OSError as error:
         raise PeerFailure(f"{peer.name}: cannot connect to {peer.host}:{peer.port}: {error}") from error
-    return Connection(sock, peer.host, limits.response)
+    if not peer.tls:
+        return Connection(sock, peer.host, limits.response)
+    if secure is None:
+        sock.close()
+        raise PeerFailure(f"{peer.name}: it has TLS, for which there is nothing in table [tls]")
+    try:
+        secured = tls.connect(sock, secure, peer.tls_name or peer.host, deadline)
+    except OSError as error:
+        raise PeerFailure(f"{peer.name}: no TLS with {peer.host}:{peer.port}: {tls.explained(error)}") from error
+    return SecureConnection(secured, peer.host, limits.response)
 
 
 def _request(

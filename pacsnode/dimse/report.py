@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -46,9 +47,11 @@ def is_taken(code: int) -> bool:
 class ReportCaller:
     """Calls peers, each from a thread of its own; role selection makes us the SCP (PS3.7 D.3.3.4)."""
 
-    def __init__(self, retrieve_ae_title: str, limits: Limits) -> None:
+    def __init__(self, retrieve_ae_title: str, limits: Limits, secure: ssl.SSLContext | None = None) -> None:
+        """``secure``: for peers with TLS, see ``tls.for_requestor``."""
         self._retrieve_ae_title = retrieve_ae_title
         self._limits = limits
+        self._secure = secure
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._is_cut = False
@@ -69,6 +72,7 @@ class ReportCaller:
                 _PAIRS,
                 calling_ae=called_ae or self._retrieve_ae_title,
                 limits=self._limits,
+                secure=self._secure,
                 roles=_WE_ARE_SCP,
                 connected=connected,
             ) as association:

@@ -30,6 +30,7 @@ from pacsnode.dimse.complaints import Complaints
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.negotiation import Rejection, Request
+from pacsnode.dimse.tls import explained
 from pacsnode.dimse.waiting import WaitingRoom
 from pacsnode.errors import PacsNodeError, PeerFailure, PeerSilent, ProtocolViolation
 from pacsnode.model import Uid
@@ -234,16 +235,22 @@ class _Handler(RequestHandler):
 
     def _secure(self, address: str, tls: ssl.SSLContext) -> Connection:
         """Handshake in this thread, under a deadline: never where others are accepted."""
-        limits = self.server.entity.limits
-        secured = tls.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
-        self.server.entity.admission.exchange(self.request, secured)
-        self.request = secured
-        secured.settimeout(limits.association_deadline)
+        admission, limits = self.server.entity.admission, self.server.entity.limits
         try:
+            secured = tls.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            raise PeerFailure(f"TLS handshake failed: {explained(error)}") from error
+        admission.exchange(self.request, secured)
+        self.request = secured
+        if admission.was_evicted(secured):
+            secured.close()
+            raise PeerFailure("had to make room")
+        try:
+            secured.settimeout(limits.association_deadline)
             secured.do_handshake()
         except OSError as error:
             secured.close()
-            raise PeerFailure(f"TLS handshake failed: {error}") from error
+            raise PeerFailure(f"TLS handshake failed: {explained(error)}") from error
         return SecureConnection(secured, address, limits.response)
 
     def _transport(self, connection: Connection) -> Transport:

@@ -27,6 +27,7 @@ from pacsnode.errors import (
     PeerFailure,
     PeerSilent,
     ProtocolViolation,
+    QueryTooLong,
     RejectedByUs,
     SopClassNotSupported,
     StoreError,
@@ -71,6 +72,7 @@ STORE: Table = {
     ObjectUnreadable: 0xA704,
     IndexFailure: 0xA710,
     IndexFull: 0xA700,
+    QueryTooLong: 0xA710,
     UidMismatch: 0xA900,
     BadDataset: 0xC000,
     FaultyElement: 0xC001,
@@ -97,6 +99,7 @@ FIND: Table = {
     ObjectUnreadable: 0xA700,
     IndexFailure: 0xA700,
     IndexFull: 0xA700,
+    QueryTooLong: 0xA700,
     InvalidQuery: 0xA900,
     UidMismatch: 0xA900,
     BadDataset: 0xA900,
@@ -114,6 +117,7 @@ RETRIEVE: Table = {
     **FIND,
     IndexFailure: 0xA701,
     IndexFull: 0xA701,
+    QueryTooLong: 0xA701,
     StoreFull: 0xA702,
     StoreError: 0xA702,
     ObjectNotFound: 0xA702,
@@ -144,6 +148,8 @@ def of(table: Table, error: PacsNodeError) -> int:
 def comment(error: PacsNodeError) -> str:
     """Error Comment for an error: what the peer did wrong, in its own terms; of our troubles no more than that."""
     words = str(error) if isinstance(error, RejectedByUs) else "the archive cannot do this now"
+    if isinstance(error, QueryTooLong):
+        words = "this takes too long here; ask for less"
     one_line = " ".join(words.encode("ascii", "replace").decode("ascii").split())
     return one_line[:_COMMENT_CHARACTERS]
 

@@ -12,6 +12,7 @@ from playhouse.apsw_ext import APSWDatabase
 
 from pacsnode.errors import IndexFailure
 from pacsnode.index.connection import connection_of, open_reader, translated
+from pacsnode.index.deadlines import Deadlines
 
 _KEPT_OPEN = 16
 
@@ -19,8 +20,10 @@ _KEPT_OPEN = 16
 class ReaderPool:
     """Lends read-only connections, one borrower at a time each, to any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, deadlines: Deadlines | None = None) -> None:
+        """``deadlines``: for what reads in a hurry; closed with the pool."""
         self._path = path
+        self._deadlines = deadlines
         self._lock = threading.Lock()
         self._idle: list[APSWDatabase] = []
         self._closed = False
@@ -35,11 +38,23 @@ class ReaderPool:
         finally:
             self._give_back(database)
 
+    @contextmanager
+    def hurried_reader(self) -> Iterator[apsw.Connection]:
+        """As ``reader``, under the deadline of the pool, if it has one. Raises QueryTooLong beyond."""
+        with self.reader() as connection:
+            if self._deadlines is None:
+                yield connection
+            else:
+                with self._deadlines.kept(connection):
+                    yield connection
+
     def close(self) -> None:
         """Close what is idle now, and what is lent when it comes back. May be called twice."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+        if self._deadlines is not None:
+            self._deadlines.close()
         for database in idle:
             database.close()
 

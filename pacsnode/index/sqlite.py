@@ -15,6 +15,7 @@ from pacsnode.dicom.attributes import BY_NAME
 from pacsnode.errors import IndexFailure, IndexFull
 from pacsnode.index import check, dump, entry, migrations, sql
 from pacsnode.index.bookkeeping import Bookkeeping
+from pacsnode.index.deadlines import Deadlines
 from pacsnode.index.readers import ReaderPool
 from pacsnode.index.writer import Writer
 from pacsnode.model import (
@@ -46,17 +47,19 @@ class SqliteIndex:
         path: Path,
         *,
         duplicates: DuplicatePolicy = DuplicatePolicy.VERSION,
+        query_seconds: float | None = None,
         read_only: bool = False,
         make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the index, creating it where there is none.
 
+        ``query_seconds``: how long one read for a query may take; QueryTooLong is raised beyond.
         ``make_room`` is called where a removal finds the disk full; True: it may be tried again.
         With ``read_only`` it must exist, may belong to a running node, and is never written to. Raises IndexFailure
         where it has another schema, lies on a network file system, or cannot be opened.
         """
         self._make_room = make_room
-        self._readers = ReaderPool(path)
+        self._readers = ReaderPool(path, Deadlines(query_seconds) if query_seconds else None)
         self._writer = None if read_only else Writer(path)
         if self._writer is not None:
             self._books = Bookkeeping(self._writer.connection, duplicates)
@@ -130,7 +133,7 @@ class SqliteIndex:
         found = sql.selection(query)
         count = "count(*)" if query.level is Level.IMAGE else f"sum({entry.TABLE_OF[query.level]}.instances)"
         statement = f"SELECT coalesce({count}, 0) FROM {found.tables} WHERE {found.where.sql}"
-        return int(self._rows(statement, *found.where.values)[0][0])
+        return int(self._asked_rows(statement, *found.where.values)[0][0])
 
     def kinds(self, query: Query) -> list[tuple[Uid, Uid]]:
         """The (SOP class, transfer syntax) pairs of what ``instances`` would yield. Holds no more than those."""
@@ -138,7 +141,7 @@ class SqliteIndex:
         statement = kinds_statement(within)
         found: set[tuple[Uid, Uid]] = set()
         for series in self._series_of(sql.selection(query, Level.STUDY, Level.SERIES)):
-            found.update((row[0], row[1]) for row in self._rows(statement, series, *within.values))
+            found.update((row[0], row[1]) for row in self._asked_rows(statement, series, *within.values))
         return sorted(found)
 
     def everything(self) -> Iterator[Instance]:
@@ -207,13 +210,18 @@ class SqliteIndex:
         with self._readers.reader() as reader:
             return reader.execute(statement, values).fetchall()
 
+    def _asked_rows(self, statement: str, *values: str | int | bytes) -> list[tuple[Any, ...]]:
+        """As ``_rows``, for what peers ask: they decide how much there is to read."""
+        with self._readers.hurried_reader() as reader:
+            return reader.execute(statement, values).fetchall()
+
     def _instances(self, where: str, *values: str | int) -> list[Instance]:
         statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE {where}"
         return [entry.instance_of(row) for row in self._rows(statement, *values)]
 
     def _matches(self, query: Query, found: sql.Selection) -> Generator[Match, None, None]:
         names = tuple(dict.fromkeys(query.requested))
-        first = self._rows(first_statement(query, names), *found.where.values)
+        first = self._asked_rows(first_statement(query, names), *found.where.values)
         for row in first:
             yield Match(dict(zip(names, row[1:], strict=False)))  # without names there is still a row
         if len(first) < FIRST_ROWS:
@@ -222,13 +230,13 @@ class SqliteIndex:
         for ids in self._entities(query, found, first[-1][0]):
             for start in range(0, len(ids), _PAGE_ROWS):
                 page = json.dumps(ids[start : start + _PAGE_ROWS])
-                for row in self._rows(statement, page):
+                for row in self._asked_rows(statement, page):
                     yield Match(dict(zip(names, row, strict=False)))
 
     def _entities(self, query: Query, found: sql.Selection, after: int) -> Iterator[list[int]]:
         """Row ids of what matches, ascending, from behind this one."""
         statement = entity_statement(query, found)
-        while rows := self._rows(statement, *found.where.values, after):
+        while rows := self._asked_rows(statement, *found.where.values, after):
             yield [row[0] for row in rows]
             after = rows[-1][0]
             if len(rows) < _PAGE_IDS:
@@ -238,7 +246,7 @@ class SqliteIndex:
         within = sql.instance_conditions(query)
         for series in self._series_of(found):
             order, row_id = -(2**63), 0
-            while rows := self._rows(instances_statement(within), series, *within.values, order, row_id):
+            while rows := self._asked_rows(instances_statement(within), series, *within.values, order, row_id):
                 for row in rows:
                     yield entry.instance_of(row[2:])
                 order, row_id = rows[-1][:2]
@@ -249,7 +257,7 @@ class SqliteIndex:
         """Row ids of the series with anything that matches, by study."""
         statement = series_statement(found)
         after = (0, 0)
-        while rows := self._rows(statement, *found.where.values, *after):
+        while rows := self._asked_rows(statement, *found.where.values, *after):
             for row in rows:
                 yield row[1]
             after = rows[-1][0], rows[-1][1]

@@ -97,6 +97,8 @@ def test_peers_are_listed(tmp_path: Path) -> None:
     """The list tells names, titles, addresses and rights."""
     folder = Folder(tmp_path, PEERS)
 
-    expected = [{"name": "CT", "ae_title": "CT01", "host": "10.0.0.5", "port": 104, "allow": ["echo", "store"]}]
+    expected = [
+        {"name": "CT", "ae_title": "CT01", "host": "10.0.0.5", "port": 104, "tls": False, "allow": ["echo", "store"]}
+    ]
     assert expected == folder.answer("peer", "list")
     assert "CT    CT01      10.0.0.5:104  echo store" in folder.run("peer", "list").stdout

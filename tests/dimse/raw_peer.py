@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import ssl
 import struct
+import termios
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -234,6 +237,13 @@ class RawPeer:
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
         self._socket.sendall(data)
+
+    def flush(self) -> None:
+        """Wait until the other side's system has everything that was sent."""
+        deadline = time.monotonic() + _SECONDS
+        while struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))[0]:
+            if time.monotonic() > deadline:
+                raise TimeoutError("not taken")
 
     def read_pdu(self) -> tuple[int, bytes]:
         """The next PDU: type and body. Raises Closed."""

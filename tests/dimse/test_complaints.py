@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import LINES, MAX_ENTRIES, WINDOW_SECONDS, Complaints
+from pacsnode.wire.command import CommandField
+from tests.dimse import images
 from tests.dimse.conftest import Nodes, Timer, eventually
-from tests.dimse.raw_peer import RawPeer, Rejected, associate_rq
+from tests.dimse.raw_peer import (
+    C_FIND,
+    CT,
+    EXPLICIT,
+    P_DATA,
+    STUDY_FIND,
+    Aborted,
+    Closed,
+    Offer,
+    RawPeer,
+    Rejected,
+    associate_rq,
+    identifier,
+    pdu,
+    value,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +112,75 @@ def test_empty_associations_do_not_fill_the_log(nodes: Nodes, caplog: pytest.Log
     found = lines(caplog, "association")
     assert LINES == sum(" operations=0 " in line for line in found)
     assert 2 * LINES == sum(" operations=1 " in line for line in found)
+
+
+def test_broken_connections_do_not_fill_the_log(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither do connections that bring no association request."""
+    node = nodes.start()
+    for _ in range(3 * LINES):
+        with RawPeer(node.port) as peer, pytest.raises(Aborted):
+            peer.associate(request=pdu(P_DATA, value(1, 3, b"")))
+
+    assert LINES == len(lines(caplog, "connection_ended"))
+
+
+def test_refused_instances_do_not_fill_the_log(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+    """A peer that sends again and again what cannot be stored is answered each time, and told of ten times."""
+    node = nodes.start()
+    with node.connect(Offer(1, CT, (EXPLICIT,))) as peer:
+        statuses = {peer.store(1, CT, images.uid_of(1), b"no data set").status for _ in range(3 * LINES)}
+        peer.release()
+
+    assert {0xC000} == statuses
+    assert LINES == len(lines(caplog, "refused"))
+
+
+def test_failing_queries_do_not_fill_the_log(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor one that asks for what nobody understands."""
+    node = nodes.start()
+    with node.connect(Offer(1, STUDY_FIND)) as peer:
+        for _ in range(3 * LINES):
+            peer.start_query(1, C_FIND, STUDY_FIND, identifier({}))
+            peer.responses()
+        peer.release()
+
+    assert LINES == len(lines(caplog, "query_failed"))
+
+
+class CrashingService:
+    """A defect."""
+
+    def serve(self, association: Association, request: Message) -> None:
+        """Fail in a way that nobody expects."""
+        raise RuntimeError("a defect")
+
+
+def test_crashes_do_not_fill_the_log(nodes: Nodes, caplog: pytest.LogCaptureFixture) -> None:
+    """A defect that a peer can cause ends its connections, and is told of ten times."""
+    node = nodes.start()
+    node.entity.services[CommandField.C_ECHO_RQ] = CrashingService()  # type: ignore[index]
+    for _ in range(3 * LINES):
+        with node.connect() as peer, pytest.raises((Aborted, Closed)):
+            peer.echo()
+
+    assert eventually(lambda: node.admission.associations == 0)
+    assert LINES == len(lines(caplog, "connection_crashed"))
+
+
+def test_missing_threads_do_not_fill_the_log(
+    nodes: Nodes, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system gives no thread, connections are closed, ten of them are told of, and it may go on later."""
+    node = nodes.start()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(3 * LINES):
+            with RawPeer(node.port) as peer, pytest.raises(Closed):
+                peer.associate()
+
+    assert LINES == len(lines(caplog, "connection_refused"))
+    assert node.echoes()

@@ -56,6 +56,7 @@ from tests.dimse.raw_peer import (
     pdu,
     value,
 )
+from tests.index.samples import fill
 
 PATIENT_ROOT = PatientRootQueryRetrieveInformationModelFind
 STUDY_ROOT = StudyRootQueryRetrieveInformationModelFind
@@ -274,8 +275,7 @@ class WaitingIndex(SqliteIndex):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.waits = threading.Event()
-        self.may_go_on = threading.Event()
+        self.waits, self.may_go_on = threading.Event(), threading.Event()
 
     def find(self, query: Query) -> Generator[Match, None, None]:
         for number, match in enumerate(super().find(query)):
@@ -295,6 +295,7 @@ def test_cancel_between_batches(nodes: Nodes, tmp_path: Path) -> None:
         first = [peer.read_message().status for _ in range(BATCH)]
         assert index.waits.wait(30)  # else the cancel might come before the first look for it
         peer.cancel(1, message_id)
+        peer.flush()
         index.may_go_on.set()
         rest = [response.status for response in peer.responses()]
 
@@ -399,6 +400,16 @@ def test_an_index_that_fails(nodes: Nodes, tmp_path: Path) -> None:
 
     assert (0xA700, None) == (response.status, response.data_set)
     assert b"secret" not in response.elements[ERROR_COMMENT]
+
+
+def test_a_query_that_takes_too_long(nodes: Nodes, tmp_path: Path) -> None:
+    """A scan beyond the deadline is A700, and the peer hears what to do."""
+    fill(tmp_path / "large.db", 100_000)
+    node = nodes.start(index=SqliteIndex(tmp_path / "large.db", query_seconds=0.002))
+    (refused,) = asked(node, identifier({LEVEL: "STUDY", 0x00081030: "*x*"}))
+
+    assert 0xA700 == refused.status
+    assert b"this takes too long here; ask for less" == refused.elements[ERROR_COMMENT]
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_what_does_not_end_is_cut(nodes: Nodes) -> None:
 
 def test_connections_that_dawdle_make_room(nodes: Nodes) -> None:
     """Connections before association are counted apart; beyond their limit the oldest is ended, not the newest."""
-    node = nodes.start(limits=limits(connections_before_association=2))
+    node = nodes.start(limits=limits(connections_before_association=2, association_deadline=60.0))
     with RawPeer(node.port) as first, RawPeer(node.port) as second, RawPeer(node.port) as third:
         for peer in (first, second, third):
             peer.send(b"\x01\0\0")

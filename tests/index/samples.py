@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apsw
 
 from pacsnode.index.matching import significant
+from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Instance, InstanceHeader, Key, StoredObject, Totals, Uid
 
 NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
@@ -57,3 +62,26 @@ def totals_of(current: Iterable[Instance]) -> Totals:
         len(kept),
         sum(i.stored.size for i in kept),
     )
+
+
+def fill(path: Path, studies: int) -> None:
+    """An index with so many studies and one more, of a series each."""
+    with closing(SqliteIndex(path)) as index:
+        index.add(instance(1))
+    multiply(path, studies)
+
+
+def multiply(path: Path, studies: int) -> None:
+    """Give an index of one study so many more, without instances; around the index, which takes a moment only."""
+    connection = apsw.Connection(str(path))
+    _copy(connection, "study", studies, {"study_instance_uid": "study_instance_uid || i"})
+    _copy(connection, "series", studies, {"study": "i + 1"})
+    connection.close()
+
+
+def _copy(connection: apsw.Connection, table: str, count: int, changes: dict[str, str]) -> None:
+    """Write copies of the only row of a table, numbered from 1 as ``i``."""
+    names = [str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
+    values = [changes.get(name, name) for name in names]
+    numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
+    connection.execute(f"INSERT INTO {table} ({', '.join(names)}) {numbers} SELECT {', '.join(values)} FROM {table}, n")

@@ -53,20 +53,23 @@ def keys(pairs: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def receiver(folder: Path, *, ae_title: str = "RECEIVER", takes: str = "+xa") -> Iterator[int]:
+def receiver(
+    folder: Path, *, ae_title: str = "RECEIVER", takes: str = "+xa", tls: Sequence[str] = ()
+) -> Iterator[int]:
     """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port.
 
-    ``takes``: its option for the transfer syntaxes.
+    ``takes``: its option for the transfer syntaxes. ``tls``: its arguments for TLS, under which ``echoscu`` reaches
+    it, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     process = subprocess.Popen(
-        [path("storescp"), "-aet", ae_title, takes, "+B", "-od", str(folder), str(port)],
+        [path("storescp"), "-aet", ae_title, takes, "+B", *tls, "-od", str(folder), str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _wait_until_open(port, process)
+        _wait_until_open(port, process, tls)
         yield port
     finally:
         process.terminate()
@@ -81,12 +84,12 @@ def free_port() -> int:
         return port
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_open(port: int, process: subprocess.Popen[bytes], tls: Sequence[str]) -> None:
     for _ in range(200):
         if process.poll() is not None:
             raise AssertionError(f"storescp exited {process.returncode}")
         try:
-            run("echoscu", "-to", "2", "127.0.0.1", str(port))
+            run("echoscu", *tls, "-to", "2", "127.0.0.1", str(port))
         except AssertionError:
             continue
         return

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-_READY = re.compile(r"event=ready listen=\S*:(\d+)")
+_READY = re.compile(r"event=ready listen=\S*:(\d+) tls_listen=(?:\S*:(\d+))?")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 60.0
 
@@ -24,19 +24,22 @@ class LiveNode:
         folder: Path,
         tables: str = "",
         *,
+        node_keys: str = "",
         min_free: str = "1 MiB",
         storage: str = 'ballast = "0 B"',
         launcher: Sequence[str] = (),
     ) -> None:
         """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\"".
 
-        ``storage``: more lines of its table. ``launcher``: a command that becomes the one that is appended to it.
+        ``node_keys``: further keys of its [node] table. ``storage``: more lines of its table. ``launcher``: a command
+        that becomes the one that is appended to it.
         """
         self.folder = folder
         self.config = folder / "pacsnode.toml"
         self.lines: list[str] = []
         self._storage = f'[storage]\nmin_free = "{min_free}"\n{storage}\n'
         self._tables = tables
+        self._node_keys = node_keys
         self._launcher = launcher
         self._changed = threading.Condition()
 
@@ -44,8 +47,8 @@ class LiveNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
             self.run("init", str(self.folder), "--listen", "127.0.0.1:0")
-            with self.config.open("a") as stream:
-                stream.write(f"\n{self._storage}{self._tables}\n")
+            begun = self.config.read_text().replace("[node]\n", f"[node]\n{self._node_keys}", 1)
+            self.config.write_text(f"{begun}\n{self._storage}{self._tables}\n")
         self.start()
         return self
 
@@ -64,7 +67,8 @@ class LiveNode:
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for(_READY, _START_SECONDS)[1])
+        ready = self.wait_for(_READY, _START_SECONDS)
+        self.port, self.tls_port = int(ready[1]), int(ready[2] or 0)
 
     def stop(self) -> int:
         """SIGTERM, and wait for the end: the exit code."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.dimse.raw_peer import RawPeer
+from tests.dimse.raw_peer import ASSOCIATE_AC, VERIFICATION, Offer, RawPeer, associate_rq
 from tests.system.live import LiveNode
+from tests.system.test_limits import cpu_seconds
 
 IDLE_ASSOCIATIONS = 1_100
 NEEDED = 1_400
 FEW = 96
 SILENT = 200
+SETTLE_SECONDS = 0.02
+IDLE_SECONDS = 1.0
 NO_LIMITS = "associations = 2000\nassociations_per_peer = 2000\nassociations_per_address = 0\n"
 
 
@@ -76,3 +80,26 @@ def test_silent_connections_make_room(tmp_path: Path) -> None:
     assert took < 2.0
     assert "event=accept_failed" in node.log
     assert node.log.count("event=accept_failed") <= 10
+
+
+def test_no_room_at_all(tmp_path: Path) -> None:
+    """Where associations have all descriptors, who comes next waits without costing anything, and is served when one
+    of them goes."""
+    with ExitStack() as stack:
+        node = stack.enter_context(LiveNode(tmp_path / "node", f"[limits]\n{NO_LIMITS}"))
+        resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
+        peers: list[RawPeer] = []
+        while "event=accept_failed" not in node.log:
+            peer = stack.enter_context(RawPeer(node.port))
+            peer.send(associate_rq((Offer(1, VERIFICATION),)))
+            peers.append(peer)
+            threading.Event().wait(SETTLE_SECONDS)  # for the node to have its descriptor, or not
+        late = peers.pop()
+        before = cpu_seconds(node.pid)
+        threading.Event().wait(IDLE_SECONDS)  # the time over which next to nothing is to happen
+        used = cpu_seconds(node.pid) - before
+        peers.pop().close()
+        accepted = late.expect(ASSOCIATE_AC)
+
+    assert accepted
+    assert used < IDLE_SECONDS / 5

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.certificates import Authority, is_possible
 from tests.dimse import images
 from tests.dimse.raw_peer import CT, EXPLICIT, VERIFICATION, Aborted, Closed, Offer, RawPeer, Rejected
 from tests.system.live import LiveNode
@@ -65,19 +67,22 @@ class Modality:
     """A legitimate client: echoes and stores in a steady rhythm, an association for each."""
 
     port: int
+    tls_port: int
+    tls: ssl.SSLContext
     echo_seconds: list[float] = field(default_factory=list)
     store_seconds: list[float] = field(default_factory=list)
+    handshake_seconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def work(self, is_over: threading.Event) -> None:
-        """Four echoes, one store, and so on until it is over."""
+        """Four echoes, the last of them over TLS, one store, and so on until it is over."""
         rounds = 0
         while not is_over.wait(RHYTHM_SECONDS):
             rounds += 1
             stores = rounds % 5 == 0
             began = time.monotonic()
             try:
-                status = self._store(rounds) if stores else self._echo()
+                status = self._store(rounds) if stores else self._echo_by_tls() if rounds % 5 == 4 else self.echo()
             except (OSError, Closed, Aborted, Rejected) as error:
                 status = None
                 self.failures.append(f"{'C-STORE' if stores else 'C-ECHO'} {rounds}: {type(error).__name__} {error}")
@@ -86,8 +91,18 @@ class Modality:
                 if status:
                     self.failures.append(f"{rounds}: status {status:04X}H")
 
-    def _echo(self) -> int | None:
+    def echo(self) -> int | None:
+        """Associate, echo, release: the status."""
         with RawPeer(self.port) as peer:
+            peer.associate()
+            status = peer.echo()
+            peer.release()
+        return status
+
+    def _echo_by_tls(self) -> int | None:
+        began = time.monotonic()
+        with RawPeer(self.tls_port, tls=self.tls) as peer:
+            self.handshake_seconds.append(time.monotonic() - began)
             peer.associate()
             status = peer.echo()
             peer.release()
@@ -103,9 +118,10 @@ class Modality:
 
 
 @contextmanager
-def attack(port: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def attack(node: LiveNode, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """The hostile peers, in a process of their own."""
-    command = [sys.executable, "-m", "tests.system.hostile", str(port), str(seconds)]
+    where = [str(node.port), str(seconds), "--tls-port", str(node.tls_port)]
+    command = [sys.executable, "-m", "benchmarks.attackers", *where]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -120,20 +136,28 @@ def percentile(values: list[float], share: float) -> float:
 
 @pytest.mark.timeout(SECONDS + 120)
 def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
-    """500 half headers, 50 length bombs, item bombs, 20 vanishing peers, floods of crumbs and of pipelined requests:
-    others are served, memory stays bounded, and nothing is left of it afterwards."""
-    with LiveNode(tmp_path / "node", TABLES) as node:
-        warm = Modality(node.port)
+    """500 half headers, 50 length bombs, item bombs, 20 vanishing peers, 100 idle clients of the TLS port, floods of
+    crumbs and of pipelined requests: others are served, memory stays bounded, and nothing is left of it afterwards."""
+    if not is_possible():
+        pytest.skip("the openssl command is not here; run: apt-get install openssl")
+    authority = Authority(tmp_path / "tls")
+    ours = authority.issue("node")
+    tables = (
+        f'{TABLES}[tls]\ncertificate = "{ours.certificate}"\nkey = "{ours.key}"\nrequire_client_certificate = false\n'
+    )
+    tls = ssl.create_default_context(cafile=str(authority.certificate))
+    with LiveNode(tmp_path / "node", tables, node_keys='tls_listen = "127.0.0.1:0"\n') as node:
+        warm = Modality(node.port, node.tls_port, tls)
         over = threading.Event()
         threading.Timer(1.0, over.set).start()
         warm.work(over)
         assert eventually(lambda: "associations: 0" in node.run("status"), 10)
         idle, idle_bytes = use(node.pid), resident_bytes(node.pid, "VmRSS")
-        modality = Modality(node.port)
+        modality = Modality(node.port, node.tls_port, tls)
         is_over = threading.Event()
         worker = threading.Thread(target=modality.work, args=(is_over,))
         worker.start()
-        with attack(node.port, SECONDS) as process:
+        with attack(node, SECONDS) as process:
             tally = json.loads(process.communicate(timeout=SECONDS + 60)[0])
         is_over.set()
         worker.join()
@@ -142,8 +166,7 @@ def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
         after = use(node.pid)
         status = node.run("status")
         spooled = [path for path in (node.folder / "data" / "spool").rglob("*") if path.is_file()]
-        last = Modality(node.port)
-        answer = last._echo()
+        answer = modality.echo()
         warnings = [line for line in node.log.splitlines() if " INFO " not in line]
         (tmp_path / "log").write_text(node.log)
 
@@ -152,10 +175,12 @@ def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
         f"\n{tally}\nC-ECHO {len(modality.echo_seconds)}: p50 {percentile(modality.echo_seconds, 0.5):.3f} s, "
         f"p99 {p99:.3f} s; C-STORE {len(modality.store_seconds)}: p50 {percentile(modality.store_seconds, 0.5):.3f} s, "
         f"p99 {percentile(modality.store_seconds, 0.99):.3f} s; "
+        f"TLS handshake {len(modality.handshake_seconds)}: max {max(modality.handshake_seconds):.3f} s; "
         f"resident set {grown / MIB:.0f} MiB above idle; {len(warnings)} warnings; {idle} {after}"
     )
     assert [] == modality.failures
     assert p99 < 1.0
+    assert percentile(modality.handshake_seconds, 0.99) < 0.5
     assert grown < 300 * MIB
     assert "associations: 0" in status
     assert [] == spooled

@@ -1,4 +1,4 @@
-"""Hostile peers, all in one process on one thread, from loopback: ``python -m tests.system.hostile PORT SECONDS``.
+"""Hostile peers, all in one process on one thread, from loopback: ``python -m benchmarks.attackers PORT SECONDS``.
 
 Each attacker follows a script, and begins again when it has come to its end or was refused. At the end one line of JSON
 tells how often each kind was there.
@@ -21,26 +21,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tests.dimse.raw_peer import (
-    C_ECHO,
-    C_STORE,
-    COMMAND,
-    CT,
-    DATA_SET_TYPE,
-    MESSAGE_ID,
-    NO_DATA_SET,
-    P_DATA,
-    PRIORITY,
-    SOP_CLASS,
-    SOP_INSTANCE,
-    VERIFICATION,
-    Offer,
-    associate_rq,
-    command_set,
-    item,
-    pdu,
-    value,
-)
+from benchmarks.associate import Offer, associate_rq, item, pdu
+from benchmarks.dataset import CT
+from benchmarks.loadgen import IMPLICIT, VERIFICATION
+from pacsnode.wire.command import CommandField, Element, encode
+from pacsnode.wire.pdu import PduType
 
 _AGAIN_SECONDS = 0.5  # the least time between two beginnings of one attacker
 _CHUNK = bytes(64 * 1024)
@@ -48,15 +33,17 @@ _HEARD_BYTES = 64 * 1024
 _MIB = 1 << 20
 _ITEM_LIMIT = 65_000
 _LENGTHS = (_MIB + 1, 1 << 24, 1 << 31, 0xFFFFFFFF)
-KINDS = ("dawdlers", "length_bombs", "item_bombs", "vanishers", "crumbs", "pipelined")
+_MAXIMUM_BYTES = 16384
+TLS_KIND = "tls_idlers"
+KINDS = ("dawdlers", "length_bombs", "item_bombs", "vanishers", "crumbs", "pipelined", TLS_KIND)
 
 
 @dataclass(frozen=True)
 class Titles:
     """Whom the hostile peers call, and what they call themselves."""
 
-    called: bytes = b"PACSNODE"
-    calling: bytes = b"HOSTILE"
+    called: str = "PACSNODE"
+    calling: str = "HOSTILE"
 
 
 @dataclass(frozen=True)
@@ -80,10 +67,35 @@ class Flood:
 
 Script = Generator[Say | Hear | Flood, None, None]
 _HEAR = Hear()
-_STORE = command_set(
-    {SOP_CLASS: CT, COMMAND: C_STORE, MESSAGE_ID: 1, PRIORITY: 0, DATA_SET_TYPE: 1, SOP_INSTANCE: "2.25.6666"}
+_TLS_BEGINNINGS = (b"", b"\x16\x03\x01", b"\x16\x03\x01\x02\x00\x01")  # of a ClientHello, which is 512 bytes long
+_STORE = encode(
+    {
+        Element.AFFECTED_SOP_CLASS_UID: CT.sop_class_uid,
+        Element.COMMAND_FIELD: CommandField.C_STORE_RQ,
+        Element.MESSAGE_ID: 1,
+        Element.PRIORITY: 0,
+        Element.AFFECTED_SOP_INSTANCE_UID: "2.25.6666",
+    },
+    has_data_set=True,
 )
-_ECHO = command_set({SOP_CLASS: VERIFICATION, COMMAND: C_ECHO, MESSAGE_ID: 1, DATA_SET_TYPE: NO_DATA_SET})
+_ECHO = encode(
+    {
+        Element.AFFECTED_SOP_CLASS_UID: VERIFICATION,
+        Element.COMMAND_FIELD: CommandField.C_ECHO_RQ,
+        Element.MESSAGE_ID: 1,
+    },
+    has_data_set=False,
+)
+
+
+def value(context_id: int, flags: int, data: bytes) -> bytes:
+    """A presentation data value; flags: 1 = command, 2 = last (PS3.8 E.2)."""
+    return struct.pack(">IBB", len(data) + 2, context_id, flags) + data
+
+
+def p_data(values: bytes, *, length: int | None = None) -> bytes:
+    """A P-DATA-TF PDU."""
+    return pdu(PduType.P_DATA, values, length=length)
 
 
 def dawdler(beginning: bytes) -> Script:
@@ -95,7 +107,7 @@ def dawdler(beginning: bytes) -> Script:
 
 def request_bomb(length: int) -> Script:
     """An A-ASSOCIATE-RQ whose body never ends."""
-    yield Say(pdu(1, b"", length=length))
+    yield Say(pdu(PduType.ASSOCIATE_RQ, b"", length=length))
     while True:
         yield Say(_CHUNK)
 
@@ -104,7 +116,7 @@ def data_bomb(length: int, request: bytes) -> Script:
     """A P-DATA PDU whose body never ends, within an association."""
     yield Say(request)
     yield _HEAR
-    yield Say(pdu(P_DATA, b"", length=length))
+    yield Say(p_data(b"", length=length))
     while True:
         yield Say(_CHUNK)
 
@@ -126,7 +138,7 @@ def flood(request: bytes, prelude: bytes, data: bytes) -> Script:
 
 def vanisher(stage: int, request: bytes) -> Script:
     """Gone at a stage: before, within and after the request, within an association, a command, a data set."""
-    data_set = pdu(P_DATA, value(3, 3, _STORE)) + pdu(P_DATA, value(3, 0, bytes(16000))) * 8
+    data_set = p_data(value(3, 3, _STORE)) + p_data(value(3, 0, bytes(16000))) * 8
     for number, step in enumerate(
         (Say(request[:3]), Say(request[3:60]), Say(request[60:]), _HEAR, Say(data_set[:20]), Say(data_set[20:]))
     ):
@@ -137,29 +149,31 @@ def vanisher(stage: int, request: bytes) -> Script:
 
 def item_bombs(titles: Titles) -> list[bytes]:
     """Requests of nearly 1 MiB: contexts, transfer syntaxes, user sub-items, and items that nobody knows."""
-    head = pdu(1, b"\0\1\0\0" + titles.called.ljust(16) + titles.calling.ljust(16) + bytes(32))[6:]
+    names = titles.called.ljust(16) + titles.calling.ljust(16)
+    head = b"\0\1\0\0" + names.encode() + bytes(32)
     empty_context = item(0x20, b"\1\0\0\0")
     many_syntaxes = item(0x20, b"\1\0\0\0" + item(0x30, VERIFICATION.encode()) + item(0x40, b"1") * (_ITEM_LIMIT // 5))
     roles = item(0x50, item(0x54, b"\0\x011\1\1") * (_ITEM_LIMIT // 9))
     bodies = (empty_context, many_syntaxes, roles, item(0x50, b"") * 100, item(0x99, b""))
-    return [pdu(1, head + body * ((_MIB - len(head)) // len(body))) for body in bodies]
+    return [pdu(PduType.ASSOCIATE_RQ, head + body * ((_MIB - len(head)) // len(body))) for body in bodies]
 
 
 def crumb_floods(request: bytes) -> Sequence[Callable[[], Script]]:
     """Commands and data sets in endless pieces of nothing or of one byte, a PDU for each or thousands in one."""
-    store = pdu(P_DATA, value(3, 3, _STORE))
+    store = p_data(value(3, 3, _STORE))
     empty, crumb = value(1, 1, b""), value(3, 0, b"\0")
     return [
-        partial(flood, request, b"", pdu(P_DATA, empty) * 1000),
-        partial(flood, request, store, pdu(P_DATA, crumb) * 1000),
-        partial(flood, request, b"", pdu(P_DATA, empty * 2000)),
-        partial(flood, request, store, pdu(P_DATA, crumb * 2000)),
+        partial(flood, request, b"", p_data(empty) * 1000),
+        partial(flood, request, store, p_data(crumb) * 1000),
+        partial(flood, request, b"", p_data(empty * 2000)),
+        partial(flood, request, store, p_data(crumb * 2000)),
     ]
 
 
 def kinds(titles: Titles) -> dict[str, tuple[int, Sequence[Callable[[], Script]]]]:
     """How many there are of each kind, and what they do in turn."""
-    request = associate_rq((Offer(1, VERIFICATION), Offer(3, CT)), called=titles.called, calling=titles.calling)
+    offers = [Offer(VERIFICATION, IMPLICIT), Offer(CT.sop_class_uid, IMPLICIT)]  # contexts 1 and 3
+    request = associate_rq(titles.called, titles.calling, offers, _MAXIMUM_BYTES)
     bombs = [partial(request_bomb, n) for n in _LENGTHS] + [partial(data_bomb, n, request) for n in _LENGTHS]
     return {
         "dawdlers": (500, [partial(dawdler, request[:3])]),
@@ -167,7 +181,8 @@ def kinds(titles: Titles) -> dict[str, tuple[int, Sequence[Callable[[], Script]]
         "item_bombs": (5, [partial(item_bomb, bomb) for bomb in item_bombs(titles)]),
         "vanishers": (20, [partial(vanisher, stage, request) for stage in range(7)]),
         "crumbs": (6, crumb_floods(request)),
-        "pipelined": (6, [partial(flood, request, b"", pdu(P_DATA, value(1, 3, _ECHO)) * 200)]),
+        TLS_KIND: (100, [partial(dawdler, beginning) for beginning in _TLS_BEGINNINGS]),
+        "pipelined": (6, [partial(flood, request, b"", p_data(value(1, 3, _ECHO)) * 200)]),
     }
 
 
@@ -188,8 +203,10 @@ class Attacker:
 class Horde:
     """All attackers, driven by one selector."""
 
-    def __init__(self, port: int, titles: Titles, chosen: Iterable[str]) -> None:
+    def __init__(self, port: int, tls_port: int, titles: Titles, chosen: Iterable[str]) -> None:
+        """``tls_port``: where the idle clients of TLS go."""
         self._port = port
+        self._tls_port = tls_port
         self._selector = selectors.DefaultSelector()
         self._due: list[tuple[float, int, Attacker]] = []
         self._numbers = itertools.count()
@@ -225,7 +242,7 @@ class Horde:
         attacker.sock = socket.socket()
         attacker.sock.setblocking(False)
         self.begun[attacker.kind] += 1
-        started = attacker.sock.connect_ex(("127.0.0.1", self._port))
+        started = attacker.sock.connect_ex(("127.0.0.1", self._tls_port if attacker.kind == TLS_KIND else self._port))
         self._selector.register(attacker.sock, selectors.EVENT_WRITE, attacker)
         if started not in (0, errno.EINPROGRESS):
             self.refused_connections += 1
@@ -274,12 +291,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Hostile peers")
     parser.add_argument("port", type=int)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("--tls-port", type=int, default=0, help="by default PORT")
     parser.add_argument("--called", default="PACSNODE")
     parser.add_argument("--calling", default="HOSTILE")
     parser.add_argument("--kinds", default=",".join(KINDS))
     given = parser.parse_args()
-    titles = Titles(given.called.encode(), given.calling.encode())
-    horde = Horde(given.port, titles, given.kinds.split(","))
+    titles = Titles(given.called, given.calling)
+    horde = Horde(given.port, given.tls_port or given.port, titles, given.kinds.split(","))
     horde.run(given.seconds)
     print(json.dumps({**horde.begun, "refused": horde.refused_connections}))
 
