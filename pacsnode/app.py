@@ -51,6 +51,8 @@ def mark_file(config: Config) -> MarkFile:
 def ballast(config: Config) -> Ballast:
     """The room that is kept for the index of this node."""
     return Ballast(index_path(config).with_name("ballast"), config.storage.ballast)
+
+
 def assumptions(config: Config) -> Assumptions:
     """In which character set text is read that declares none, by who sent it."""
     by_peer = {entry.title_for(name): entry.assume_charset for name, entry in config.peer_entries.items()}

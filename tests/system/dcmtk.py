@@ -53,9 +53,7 @@ def keys(pairs: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def receiver(
-    folder: Path, *, ae_title: str = "RECEIVER", takes: str = "+xa", tls: Sequence[str] = ()
-) -> Iterator[int]:
+def receiver(folder: Path, *, ae_title: str = "RECEIVER", takes: str = "+xa", tls: Sequence[str] = ()) -> Iterator[int]:
     """DCMTK's storescp, which writes data sets exactly as they come (file per instance): its port.
 
     ``takes``: its option for the transfer syntaxes. ``tls``: its arguments for TLS, under which ``echoscu`` reaches
