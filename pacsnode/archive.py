@@ -34,6 +34,7 @@ _JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than 
 _SKIM_BYTES = 16 * 1024  # most headers are shorter
 _END = Key("~")  # sorts behind all keys
 _REBUILD_BATCH = 500
+_MAX_RESENDERS = 1000  # AE titles held, where anybody may store
 _Feed = Callable[[BinaryIO, walk.DataSetWalker], None]
 
 
@@ -77,6 +78,7 @@ class Archive:
         self.assumed = assumed
         self.arrivals = Arrivals()
         self.rooms = rooms
+        self.resends = Resends()
 
     def receive(self, arrival: Arrival) -> Ingest:
         """Begin to receive an instance. Leaving the ``with`` block without a commit leaves nothing behind.
@@ -242,6 +244,27 @@ class Arrivals:
         return min([now, *self._doubtful, *self._under_way.copy().values()])
 
 
+class Resends:
+    """Who sends again what is here already, and will go on so: it need not be written to find out.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._peers: set[str] = set()
+
+    def is_likely(self, calling_ae: str) -> bool:
+        """Was the last instance of this peer here already?"""
+        return calling_ae in self._peers
+
+    def note(self, calling_ae: str, outcome: Outcome) -> None:
+        """What became of an instance that was written."""
+        if outcome is not Outcome.ALREADY_THERE:
+            self._peers.discard(calling_ae)
+        elif len(self._peers) < _MAX_RESENDERS:
+            self._peers.add(calling_ae)
+
+
 class Ingest:
     """One instance on its way in. Used by one thread."""
 
@@ -280,28 +303,31 @@ class Ingest:
         What is here already is not taken on trust: where its object is damaged, what came takes its place.
         """
         elements = self._walker.finish()
-        archive = self._archive
-        found = header.read_header(elements, archive.assumed.of(self.arrival.calling_ae))
+        archive, peer = self._archive, self.arrival.calling_ae
+        found = header.read_header(elements, archive.assumed.of(peer))
         header.check_against(found, self.arrival)
         completeness.check(found, elements)
-        known = None
-        if archive.index.knows(found.sop_instance_uid, self._upload.digest()):
-            known = self._known(found.sop_instance_uid)
+        uid = found.sop_instance_uid
+        if archive.resends.is_likely(peer) and archive.index.knows(uid, self._upload.digest()):
+            known = self._known(uid)
             if known is not None and archive.problem_of(known) is None:
                 self._upload.abort()
                 return Outcome.ALREADY_THERE
 
         key = layout.new_key(self.arrival.received_at, secrets.token_bytes(10))
         stored = self._upload.commit(key)
-        instance = Instance(found, stored, self.arrival.received_at, self.arrival.calling_ae, self.arrival.called_ae)
+        instance = Instance(found, stored, self.arrival.received_at, peer, self.arrival.called_ae)
         try:
-            outcome = archive.index.add(instance) if known is None else self._repair(known, instance)
+            outcome = archive.index.add(instance)
+            if outcome is Outcome.ALREADY_THERE:
+                outcome = self._repaired(instance)
         except DuplicateRefused:
             archive.store.delete(key)
             raise
         except PacsNodeError:
             archive.arrivals.doubt(self)
             raise
+        archive.resends.note(peer, outcome)
         if outcome in (Outcome.ALREADY_THERE, Outcome.KEPT_FIRST):
             archive.store.delete(key)
         return outcome
@@ -310,10 +336,13 @@ class Ingest:
         versions = self._archive.index.versions(uid)
         return next((version for version in versions if version.stored.digest == self._upload.digest()), None)
 
-    def _repair(self, damaged: Instance, instance: Instance) -> Outcome:
-        """Let the new object take the place of a damaged one with the same content, which is set aside."""
+    def _repaired(self, instance: Instance) -> Outcome:
+        """Let the new object take the place of one with the same content if that is damaged, which is set aside."""
         archive = self._archive
-        if not archive.index.relocate(damaged.stored, instance):
+        known = self._known(instance.header.sop_instance_uid)
+        if known is not None and archive.problem_of(known) is None:
+            return Outcome.ALREADY_THERE
+        if known is None or not archive.index.relocate(known.stored, instance):
             return archive.index.add(instance)
-        archive.store.set_aside(damaged.stored.key, "damaged; the same instance was sent again and took its place")
+        archive.store.set_aside(known.stored.key, "damaged; the same instance was sent again and took its place")
         return Outcome.REPAIRED

@@ -42,6 +42,8 @@ def start(level: str = "INFO", stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    # What no line shows need not be found out for each.
+    logging.logProcesses = logging.logThreads = logging.logMultiprocessing = False
     _LOGGER.setLevel(level)
 
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import io
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pacsnode.errors import ObjectUnreadable, StoreError, StoreFull
 
+PAGE_BYTES = 4096
+DIRECT_BYTES = 256 * 1024
+"""From here on the page cache costs more than it saves: what is written or read in one piece goes past it."""
+
 _FILE_MODE = 0o640
 _DIRECTORY_MODE = 0o750
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS of linux/fs.h
+_FLAGS = struct.Struct("i4x")
+_TOP_DIRECTORY = 0x20000  # FS_TOPDIR_FL
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -42,6 +52,14 @@ class FileSystem:
     def write_at(self, descriptor: int, content: bytes | memoryview, offset: int) -> int:
         """Overwrite from the offset on; answers how many bytes were taken."""
         return os.pwrite(descriptor, content, offset)
+
+    def bypass_cache(self, descriptor: int) -> None:
+        """From here on write past the page cache, whole pages from page-aligned memory. OSError where none is."""
+        _bypass_cache(descriptor)
+
+    def use_cache(self, descriptor: int) -> None:
+        """Write through the page cache again."""
+        _use_cache(descriptor)
 
     def sync(self, descriptor: int) -> None:
         """Make the file's bytes and size durable."""
@@ -78,6 +96,16 @@ class FileSystem:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def spread_directories(self, path: Path) -> None:
+        """Let the directories to come in this one lie far apart on the disk, where the file system can be told so."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                (flags,) = _FLAGS.unpack(fcntl.ioctl(descriptor, _GET_FLAGS, _FLAGS.pack(0)))
+                fcntl.ioctl(descriptor, _SET_FLAGS, _FLAGS.pack(flags | _TOP_DIRECTORY))
+            finally:
+                os.close(descriptor)
 
     def is_directory(self, path: Path) -> bool:
         """Is a directory there?"""
@@ -119,10 +147,29 @@ class _ReadFile(io.FileIO):
             raise _unreadable(error) from error
 
     def readinto(self, buffer: Any, /) -> int:  # the type of FileIO's own parameter is not public in 3.11
+        """Whole pages into page-aligned memory are read past the page cache, where they are many."""
         try:
+            if len(buffer) >= DIRECT_BYTES and not len(buffer) % PAGE_BYTES:
+                with contextlib.suppress(OSError):  # no such file system, no such memory, no page's boundary
+                    return self._read_past_cache(buffer)
             return super().readinto(buffer)
         except OSError as error:
             raise _unreadable(error) from error
+
+    def _read_past_cache(self, buffer: Any) -> int:
+        _bypass_cache(self.fileno())
+        try:
+            return super().readinto(buffer)
+        finally:
+            _use_cache(self.fileno())
+
+
+def _bypass_cache(descriptor: int) -> None:
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+
+
+def _use_cache(descriptor: int) -> None:
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
 def _open_without_following(path: str, flags: int) -> int:

@@ -48,7 +48,7 @@ class FilesystemStore:
         self._fs = fs or FileSystem()
         self._objects, spool_folder = root.absolute() / "objects", root.absolute() / "spool"
         self._syncs = Syncs(self._fs)
-        self._spool = Spool(spool_folder, self._fs, self._syncs)
+        self._spool = Spool(spool_folder, self._fs, self._syncs, monotonic)
         self._quarantine = Quarantine(root.absolute() / "quarantine", self._fs, self._syncs)
         self._room = Room(self._objects, self._fs, min_free_bytes=min_free_bytes, monotonic=monotonic)
         self._premises = Premises(

@@ -205,7 +205,7 @@ def test_bomb_ends_at_the_limit(tmp_path: Path) -> None:
 
     assert {"bomb.zip!a": "larger than 1048576 bytes; see [limits] dataset"} == reasons(answer)
     assert [] == folder.objects()
-    assert [] == list((folder.data / "spool").iterdir())
+    assert [] == list((folder.data / "spool").rglob("*.part"))
 
 
 def test_fifo_is_not_waited_for(folder: Folder, source: Path) -> None:

@@ -277,7 +277,8 @@ def examine_objects(archive: Archive) -> Objects:
 def problems(cut: Cut, found: Objects, rows: Rows, fs: SimulatedFileSystem) -> Iterator[str]:
     """What is not as promised when a node starts again, before it recovers."""
     readable = {promise_of(row) for row in rows if found.whole.get(row.stored.key) == promise_of(row)}
-    if fs.files(ROOT / "spool"):
+    spool = ROOT / "spool"
+    if any(fs.files(spool / folder) for folder in fs.directories(spool)):
         yield "leftover in the spool"
     if found.damaged:
         yield "torn object visible"

@@ -97,6 +97,12 @@ class SimulatedFileSystem(FileSystem):
         file.volatile[offset : offset + len(content)] = content
         return len(content)
 
+    def bypass_cache(self, descriptor: int) -> None:
+        """Nothing is durable by that: the disk has a cache of its own."""
+
+    def use_cache(self, descriptor: int) -> None:
+        pass
+
     def sync(self, descriptor: int) -> None:
         self.before_call("sync")
         file = self._files[self._open[descriptor]]
@@ -152,6 +158,9 @@ class SimulatedFileSystem(FileSystem):
         directory = self._directory_at(path)
         directory.durable = dict(directory.volatile)
         directory.unsynced.clear()
+
+    def spread_directories(self, path: Path) -> None:
+        pass
 
     def is_directory(self, path: Path) -> bool:
         try:

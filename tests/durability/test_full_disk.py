@@ -70,7 +70,7 @@ class SmallDisk:
         return sum(path.is_file() for path in (self._data / "objects").rglob("*"))
 
     def leftovers(self) -> list[str]:
-        return [path.name for path in (self._data / "spool").iterdir()]
+        return [path.name for path in (self._data / "spool").rglob("*.part")]
 
 
 class Peer:

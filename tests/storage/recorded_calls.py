@@ -38,6 +38,14 @@ class RecordedFileSystem(FileSystem):
         self._note("write_at", self._paths[descriptor])
         return super().write_at(descriptor, content, offset)
 
+    def bypass_cache(self, descriptor: int) -> None:
+        self._note("bypass_cache", self._paths[descriptor])
+        super().bypass_cache(descriptor)
+
+    def use_cache(self, descriptor: int) -> None:
+        self._note("use_cache", self._paths[descriptor])
+        super().use_cache(descriptor)
+
     def sync(self, descriptor: int) -> None:
         self._note("sync", self._paths[descriptor])
         super().sync(descriptor)
@@ -69,6 +77,10 @@ class RecordedFileSystem(FileSystem):
     def sync_directory(self, path: Path) -> None:
         self._note("sync_directory", path)
         super().sync_directory(path)
+
+    def spread_directories(self, path: Path) -> None:
+        self._note("spread_directories", path)
+        super().spread_directories(path)
 
     def files(self, path: Path) -> list[str]:
         self._note("files", path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -68,7 +70,7 @@ def test_opening_again(tmp_path: Path) -> None:
 
     assert [stored.key] == list(store.keys())
     assert CONTENT == read(store, stored)
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert list((tmp_path / "spool").rglob("*.part")) == []
     assert store.degraded == ""
 
 
@@ -99,7 +101,7 @@ def test_sweep(tmp_path: Path) -> None:
     swept = [restarted.sweep(), restarted.sweep()]
 
     assert [1, 0] == swept
-    assert [tmp_path / "spool" / "notes.txt"] == list((tmp_path / "spool").iterdir())
+    assert [tmp_path / "spool" / "notes.txt"] == [p for p in (tmp_path / "spool").rglob("*") if p.is_file()]
     assert [stored.key] == list(store.keys())
     upload.abort()
 
@@ -256,7 +258,7 @@ def test_malformed_uid(tmp_path: Path) -> None:
     with pytest.raises(MalformedUid):
         store.begin(replace(ARRIVAL, sop_instance_uid=Uid("../../etc")))
 
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert list((tmp_path / "spool").rglob("*.part")) == []
 
 
 @dataclass
@@ -328,7 +330,7 @@ def test_large_object_stops_at_the_mark(tmp_path: Path) -> None:
     with pytest.raises(StoreFull):
         upload.write(CONTENT)
 
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert list((tmp_path / "spool").rglob("*.part")) == []
     with pytest.raises(StoreError, match="over"):
         upload.write(CONTENT)
 
@@ -340,7 +342,7 @@ def test_nothing_of_the_buffers_last_user(tmp_path: Path) -> None:
     put(store, b"\xaa" * 10_000)
     upload = store.begin(ARRIVAL)
     upload.write(b"\x55" * 5_000)
-    in_spool = [file.read_bytes() for file in (tmp_path / "spool").iterdir()]
+    in_spool = [file.read_bytes() for file in (tmp_path / "spool").rglob("*.part")]
     stored = upload.commit(new_key())
 
     assert [4096] == [len(content) for content in in_spool]
@@ -397,3 +399,64 @@ def test_a_store_for_reading_creates_nothing(tmp_path: Path) -> None:
 
     assert [] == list(store.keys())
     assert [] == list(tmp_path.iterdir())
+
+
+def test_files_in_the_making_move_to_another_folder(tmp_path: Path) -> None:
+    """A folder in which files take long to create is given up, and removed as soon as nothing is in it."""
+    ticks = itertools.count(step=0.001)
+    store = FilesystemStore(tmp_path, monotonic=lambda: next(ticks))
+    for _ in range(40):
+        put(store, CONTENT)
+    folders = list((tmp_path / "spool").iterdir())
+
+    assert 1 == len(folders)
+    for _ in range(40):
+        put(store, CONTENT)
+    assert folders != list((tmp_path / "spool").iterdir())
+
+
+def test_spool_folder_that_somebody_removed(tmp_path: Path) -> None:
+    """A folder in the spool that is gone is made anew; the upload succeeds."""
+    store = FilesystemStore(tmp_path)
+    put(store, CONTENT)
+    for folder in (tmp_path / "spool").iterdir():
+        folder.rmdir()
+
+    assert put(store, CONTENT).size == len(CONTENT)
+
+
+@pytest.mark.parametrize("size", [262_143, 300_000, 1_048_576 - 4096, 1_048_576, 2_500_001])
+def test_large_objects_come_back(tmp_path: Path, size: int) -> None:
+    """What is large enough to go past the page cache comes back bit for bit, whatever its length."""
+    content = random.Random(size).randbytes(size)
+    store = FilesystemStore(tmp_path)
+    stored = put(store, content)
+    with store.open(stored.key) as source:
+        source.seek(stored.offset)
+        assert content == source.read()
+
+
+def test_large_object_where_the_page_cache_is_all_there_is(tmp_path: Path) -> None:
+    """A file system that does no direct I/O takes large objects, too."""
+    fs = RecordedFileSystem(fails_at("bypass_cache", number=errno.EINVAL))
+    stored = put(FilesystemStore(tmp_path, fs=fs), bytes(700_000))
+
+    assert "bypass_cache" in [call.name for call in fs.calls]
+    assert "use_cache" not in [call.name for call in fs.calls]
+    assert path_of(tmp_path, stored.key).stat().st_size == 700_000 + stored.offset
+
+
+def test_large_object_on_a_disk_with_larger_blocks(tmp_path: Path) -> None:
+    """A disk that refuses pieces of whole pages takes them through the page cache."""
+
+    class LargeBlocks(RecordedFileSystem):
+        def write(self, descriptor: int, content: bytes | memoryview) -> int:
+            is_direct = [call.name for call in self.calls if "cache" in call.name][-1:] == ["bypass_cache"]
+            if is_direct:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            return super().write(descriptor, content)
+
+    content = random.Random(1).randbytes(700_000)
+    store = FilesystemStore(tmp_path, fs=LargeBlocks())
+
+    assert content == read(store, put(store, content))

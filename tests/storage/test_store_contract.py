@@ -305,7 +305,7 @@ class TestFilesystemStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Store]:
         yield FilesystemStore(tmp_path, staging_bytes=STAGING_BYTES)
-        assert [] == list((tmp_path / "spool").iterdir())
+        assert [] == list((tmp_path / "spool").rglob("*.part"))
 
     def damage(self, store: Store, key: Key, size: int) -> None:
         with store.open(key) as source:

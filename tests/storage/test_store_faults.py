@@ -152,7 +152,7 @@ def test_everything_fails_from_some_call_on(tmp_path: Path, content: bytes) -> N
         restarted = FilesystemStore(root)
         restarted.sweep()
 
-        assert [] == list((root / "spool").iterdir())
+        assert [] == list((root / "spool").rglob("*.part"))
         assert 0 == fs.open_descriptors()
 
 
