@@ -15,6 +15,7 @@ _NOUNS = {
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",
     "reindex": "Build the index anew from the objects alone.",
+    "conformance": "Write the DICOM conformance statement.",
     "db": "Look after the index's database.",
 }
 
