@@ -16,6 +16,7 @@ _NOUNS = {
     "verify": "Check what is stored: digests, structure, index.",
     "reindex": "Build the index anew from the objects alone.",
     "conformance": "Write the DICOM conformance statement.",
+    "selftest": "Prove the conformance statement over real associations.",
     "db": "Look after the index's database.",
 }
 

@@ -51,6 +51,7 @@ class Claims:
     statuses: tuple[StatusClaim, ...]
     failure_reasons: Mapping[FailureReason, str]
     rejections: Mapping[Rejection, str]
+    extended: frozenset[str] = frozenset()  # SOP classes for which SOP Class Extended Negotiation is answered
 
     def of_service(self, service: str) -> list[SopClass]:
         """The SOP classes of a service."""

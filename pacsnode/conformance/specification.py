@@ -64,6 +64,7 @@ def _sop_classes(claims: Claims) -> list[str]:
 
 def _policies(claims: Claims) -> list[str]:
     limits = claims.config.limits
+    extended = ", ".join(map(code, sorted(claims.extended)))
     return [
         "### 4.3 Association policies",
         "",
@@ -82,7 +83,7 @@ def _policies(claims: Claims) -> list[str]:
                 ("Implementation Version Name", code(part10.IMPLEMENTATION_VERSION_NAME)),
                 ("Role selection (PS3.7 D.3.3.4)", "answered for the SOP classes with both roles, and for Storage "
                  "Commitment as far as the default role goes"),
-                ("SOP Class Extended Negotiation (PS3.7 D.3.3.5)", "none; the item is skipped"),
+                ("SOP Class Extended Negotiation (PS3.7 D.3.3.5)", extended or "none; the item is skipped"),
                 ("SOP Class Common Extended Negotiation, user identity", "none; the items are skipped"),
             ),
         ),
