@@ -7,6 +7,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom import config as pydicom_config
@@ -27,10 +28,10 @@ def prove(claims: Claims) -> Report:
     start, OSError."""
     began = time.monotonic()
     proofs: list[Proof] = []
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what goes wrong on purpose is of no interest
     with (
         tempfile.TemporaryDirectory(prefix="pacsnode-selftest-") as folder,
         warnings.catch_warnings(),
+        _quiet("pynetdicom"),  # what goes wrong on purpose is of no interest
         pydicom_config.disable_value_validation(),  # so that a request can be wrong
         scene(claims.config, Path(folder)) as running,
     ):
@@ -38,6 +39,17 @@ def prove(claims: Claims) -> Report:
         for test in _TESTS:
             proofs += _tried(test, running, claims)
     return Report(tuple(proofs), time.monotonic() - began)
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    logger = logging.getLogger(library)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _tried(test: _Test, running: Scene, claims: Claims) -> list[Proof]:
