@@ -60,6 +60,8 @@ class Claims:
 
 VERIFICATION, STORAGE, COMMITMENT = "Verification", "Storage", "Storage Commitment"
 QUERY, MOVE, GET = "Query", "Retrieve by C-MOVE", "Retrieve by C-GET"
+OTHER = "Other operations"
+"""The name of what is answered to operations that no service has, if anything is."""
 _QUERY_RETRIEVE = {CommandField.C_FIND_RQ: QUERY, CommandField.C_MOVE_RQ: MOVE, CommandField.C_GET_RQ: GET}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from pacsnode.config import duration_text, size_text
-from pacsnode.conformance.claims import Claims, StatusClaim
+from pacsnode.conformance.claims import OTHER, Claims, StatusClaim
 from pacsnode.conformance.keys import Key, Matching
 from pacsnode.conformance.markdown import code, items, table
 from pacsnode.dicom import part10
@@ -136,9 +136,14 @@ def _acceptance(claims: Claims) -> list[str]:
         "C-ECHO is answered with:",
         "",
         *_statuses(claims, "C-ECHO"),
-        "A command that is not in this section ends the association (A-ABORT).",
-        "",
+        *_other_operations(claims),
     ]
+
+
+def _other_operations(claims: Claims) -> list[str]:
+    if not any(claim.service == OTHER for claim in claims.statuses):
+        return ["A command that is not in this section ends the association (A-ABORT).", ""]
+    return ["Operations that are not in this section are answered with:", "", *_statuses(claims, OTHER)]
 
 
 def _storage(claims: Claims) -> list[str]:

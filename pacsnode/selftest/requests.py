@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION, N_GET
 
 from pacsnode.dimse import contexts
 from pacsnode.selftest.scu import encoded
@@ -64,6 +64,14 @@ def action(
     request.RequestedSOPInstanceUID = instance
     request.ActionTypeID = kind
     request.ActionInformation = information
+    return request
+
+
+def attributes() -> N_GET:
+    """N-GET-RQ, which nobody has."""
+    request = N_GET()
+    request.RequestedSOPClassUID = contexts.VERIFICATION
+    request.RequestedSOPInstanceUID = "1.2.3"
     return request
 
 

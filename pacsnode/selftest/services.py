@@ -7,7 +7,7 @@ from io import BytesIO
 
 from pydicom.dataset import Dataset
 
-from pacsnode.conformance.claims import GET, MOVE, Claims, StatusClaim
+from pacsnode.conformance.claims import GET, MOVE, OTHER, Claims, StatusClaim
 from pacsnode.dimse import contexts
 from pacsnode.errors import IndexFailure, StoreError, StoreFull
 from pacsnode.selftest import commitments, requests
@@ -36,7 +36,7 @@ def prove_statuses(scene: Scene, claims: Claims) -> Iterator[Proof]:
         codes = [answers] if isinstance(answers, int) else answers.codes or [-1]
         said.setdefault(service, set()).update(codes)
 
-    for misuse in (_echo, _store, _find, _get, _move):
+    for misuse in (_echo, _store, _find, _get, _move, _other):
         misuse(scene, claims, say)
     for code in commitments.requested(scene):
         say("N-ACTION", code)
@@ -177,10 +177,19 @@ def _refused_retrieves(
             say(service, scu.ask(request(requests.identifier(_IMPLICIT, "STUDY", **keys)), context))
     with associated(scene.main.port, scene.called, [context], calling=DENIED) as scu:
         say(service, scu.ask(request(_everything()), context))
+    # On a presentation context of another service.
+    with associated(scene.main.port, scene.called, [_ECHO]) as scu:
+        say(service, scu.ask(request(_everything()), _ECHO))
 
 
 def _retrieve_context(claims: Claims, service: str) -> Context:
     return claims.of_service(service)[0].uid, _IMPLICIT
+
+
+def _other(scene: Scene, claims: Claims, say: Say) -> None:
+    """An operation that no service has; -1 is the end of the association."""
+    with associated(scene.main.port, scene.called, [_ECHO]) as scu:
+        say(OTHER, scu.ask(requests.attributes(), _ECHO))
 
 
 def _everything() -> BytesIO:
