@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format bench powercut tools clean
+.PHONY: serve test demo check format conformance bench powercut tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -24,6 +24,13 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tests.module_sizes
+	@$(STATEMENT) | cmp -s - docs/conformance.md || { \
+	  echo "make: docs/conformance.md is not what this code does; run: make conformance" >&2; exit 1; }
+
+# The statement of the defaults; /dev/null is a configuration that says nothing.
+STATEMENT = $(BIN)/pacsnode conformance --config /dev/null
+conformance: $(VENV)/runtime
+	$(STATEMENT) --output docs/conformance.md
 
 format: $(VENV)/dev
 	$(BIN)/ruff format .

@@ -15,6 +15,8 @@ _NOUNS = {
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",
     "reindex": "Build the index anew from the objects alone.",
+    "conformance": "Write the DICOM conformance statement.",
+    "selftest": "Prove the conformance statement over real associations.",
     "db": "Look after the index's database.",
 }
 

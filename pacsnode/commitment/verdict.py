@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 from pacsnode.archive import Archive
 from pacsnode.model import Commitment, FailureReason, Reference, Uid
+
+REASONS: Mapping[FailureReason, str] = MappingProxyType({
+    FailureReason.PROCESSING_FAILURE: "The object is here, but altered, short or unreadable on the disk.",
+    FailureReason.NO_SUCH_OBJECT_INSTANCE: "The instance is not here.",
+    FailureReason.CLASS_INSTANCE_CONFLICT: "The instance is here, but of another SOP class.",
+    FailureReason.SOP_CLASS_NOT_SUPPORTED: "The instance is not here, and its SOP class cannot be stored here.",
+    FailureReason.DUPLICATE_TRANSACTION_UID: "Another request under this Transaction UID is not reported yet.",
+})  # fmt: skip
+"""Every reason for which an instance is not committed; the last one is the ledger's."""
 
 
 class Interrupted(Exception):

@@ -172,3 +172,11 @@ def _decode_undeclared(value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
+
+
+def defined_terms() -> list[str]:
+    """The defined terms of Specific Character Set that are read and written (PS3.3 C.12.1.1.2)."""
+    single = [number for number, one in SETS.items() if not one.is_double]
+    plain = [f"ISO_IR {number}" for number in ("6", *single)]
+    extended = [f"ISO 2022 IR {number}" for number in ("6", *SETS)]
+    return [*plain, *extended, *(term for term, _ in _ALONE.values())]

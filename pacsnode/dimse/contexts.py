@@ -14,6 +14,7 @@ from pynetdicom.presentation import PresentationContext as Supported
 from pynetdicom.presentation import build_context
 
 from pacsnode.dicom import syntax
+from pacsnode.dicom.dictionary import uid_name
 from pacsnode.dicom.identifier import Root
 from pacsnode.model import Uid
 from pacsnode.wire.command import CommandField
@@ -105,6 +106,13 @@ def storage_classes(private: Iterable[str] = ()) -> frozenset[Uid]:
         if kind == "SOP Class" and is_retired and "Storage" in name and "Commitment" not in name
     }
     return frozenset(Uid(uid) for uid in {*sop_class._STORAGE_CLASSES.values(), *retired, *private})
+
+
+def name_of(uid: str) -> str:
+    """What the standard calls a SOP class or transfer syntax; "Private" where it does not know it."""
+    newer = {known: name for name, known in sop_class._STORAGE_CLASSES.items()}
+    name = uid_name(uid)
+    return name if name != uid else newer.get(uid, "Private")
 
 
 def transfer_syntaxes() -> list[str]:

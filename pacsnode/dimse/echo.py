@@ -19,6 +19,6 @@ class EchoService:
         try:
             self._access.check(association.titles.calling_ae, "echo")
         except NotAllowed:
-            association.respond(request, status.STORE[NotAllowed])
+            association.respond(request, status.ECHO[NotAllowed])
             return
         association.respond(request, status.SUCCESS)

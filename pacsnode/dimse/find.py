@@ -31,7 +31,7 @@ from pacsnode.model import OBJECT_KEY, Key, Match
 from pacsnode.wire import message
 from pacsnode.wire.command import CommandField, Element
 
-_RESPONSES_PER_SEND = 32  # a C-CANCEL is looked for between two sends
+RESPONSES_PER_SEND = 32  # a C-CANCEL is looked for between two sends
 
 
 class HeaderSource(Protocol):
@@ -146,7 +146,7 @@ class _Answers:
     @property
     def is_batch_full(self) -> bool:
         """Is it time to send?"""
-        return len(self._ready) >= _RESPONSES_PER_SEND
+        return len(self._ready) >= RESPONSES_PER_SEND
 
     def begin(self, code: int) -> None:
         """Say the status of the pending responses to come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext as Supported
@@ -74,6 +75,15 @@ CALLED_AE_UNKNOWN = Rejection(1, 1, 7, "called AE title not recognized")
 BAD_PROTOCOL_VERSION = Rejection(1, 2, 2, "protocol version not supported")
 CONGESTION = Rejection(2, 3, 1, "temporary congestion")
 TOO_MANY = Rejection(2, 3, 2, "local limit exceeded")
+REJECTIONS: Mapping[Rejection, str] = MappingProxyType({
+    BAD_APPLICATION_CONTEXT: "Another application context than that of DICOM.",
+    CALLING_AE_UNKNOWN: "The calling AE title is no peer's, where unknown peers are rejected; or is none.",
+    CALLED_AE_UNKNOWN: "The called AE title is not one of ours; or is none.",
+    BAD_PROTOCOL_VERSION: "The requester does not speak version 1 of the protocol.",
+    CONGESTION: "The node is stopping; try again in a minute.",
+    TOO_MANY: "As many associations as there may be: in all, of this AE title, or from this address.",
+})  # fmt: skip
+"""When an association is rejected how (PS3.8 9.3.4): all rejections there are."""
 
 
 def read_request(data: bytes) -> Request:

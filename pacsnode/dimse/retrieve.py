@@ -20,8 +20,8 @@ from pacsnode.wire.command import MEDIUM_PRIORITY, Element
 _MAX_COUNT = 0xFFFF  # VR US; a larger retrieve goes on, its counters stay there
 _MAX_FAILED_UIDS = 1000  # what fits UI's 16-bit length in explicit VR
 # Pending responses are optional (PS3.4 C.4.2.1.6): enough of them that no requester takes us for dead.
-_PENDING_INSTANCES = 10
-_PENDING_SECONDS = 1.0
+PENDING_INSTANCES = 10
+PENDING_SECONDS = 1.0
 
 
 class SubOperations:
@@ -85,7 +85,7 @@ class RetrieveOperation:
         self.query = Query(level=Level.STUDY)
         self.counts = SubOperations(0)
         self._monotonic = monotonic
-        self._untold = _PENDING_INSTANCES - 1  # sub-operations since the last pending response; the first is told
+        self._untold = PENDING_INSTANCES - 1  # sub-operations since the last pending response; the first is told
         self._told_at = 0.0
 
     def serve(self, access: Access, operation: str, send_all: Callable[[RetrieveOperation], None]) -> None:
@@ -152,7 +152,7 @@ class RetrieveOperation:
 
     def _is_pending_due(self) -> bool:
         now = self._monotonic()
-        if self._untold < _PENDING_INSTANCES and now < self._told_at + _PENDING_SECONDS:
+        if self._untold < PENDING_INSTANCES and now < self._told_at + PENDING_SECONDS:
             return False
         self._untold, self._told_at = 0, now
         return True

@@ -5,7 +5,10 @@ What may be tried again is answered A7xx, what may not Cxxx, A9xx or 01xx: many 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from pacsnode.errors import (
     BadDataset,
@@ -136,6 +139,108 @@ COMMIT: Table = {
     NotAllowed: 0x0124,
 }
 """N-ACTION of Storage Commitment (PS3.7 10.1.4.1.10)."""
+
+ECHO: Table = {NotAllowed: 0x0124}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A status that a service may answer with. ``error`` is the cause; None where it is no failure of ours or theirs
+    that the tables above know."""
+
+    code: int
+    meaning: str
+    error: type[PacsNodeError] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """All statuses of a service as SCP: what it says by itself, and what it answers errors with.
+
+    ``impossible``: errors that the table has for completeness, but that cannot come up in this service, or end the
+    association instead of being answered.
+    """
+
+    name: str
+    said: Mapping[int, str]
+    errors: Table
+    impossible: frozenset[type[PacsNodeError]] = frozenset()
+
+    def rows(self) -> Iterator[Row]:
+        """Every status with what it means, in ascending order of the codes."""
+        said = [Row(code, meaning) for code, meaning in self.said.items()]
+        answered = [
+            Row(code, inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0], kind)
+            for kind, code in self.errors.items()
+            if kind not in self.impossible
+        ]
+        return iter(sorted([*said, *answered], key=lambda row: row.code))
+
+
+_ENDS_THE_ASSOCIATION = frozenset(_NOT_EXPECTED)
+_OF_THE_STORE = frozenset({StoreFull, StoreError, ObjectNotFound, ObjectDamaged, ObjectUnreadable})
+_OF_A_DATA_SET = frozenset({BadDataset, UidMismatch, MalformedUid, DuplicateRefused})
+_OF_A_QUERY = frozenset({InvalidQuery, UnknownDestination})
+_NEVER_AS_SUCH = frozenset({RejectedByUs})  # only classes derived from it are raised
+
+_RETRIEVED: Mapping[int, str] = MappingProxyType({
+    SUCCESS: "All sub-operations are over, all with Success; or nothing matched.",
+    PENDING: "Sub-operations go on; with the numbers of all four kinds.",
+    SUBOPERATIONS_INCOMPLETE: "All sub-operations are over; some failed or had warnings. What failed is in Failed SOP "
+    "Instance UID List.",
+    UNABLE_TO_PERFORM_SUBOPERATIONS: "All sub-operations failed. What failed is in Failed SOP Instance UID List.",
+    CANCEL: "The requester cancelled; with the numbers of all four kinds.",
+})  # fmt: skip
+
+SERVICES: tuple[Service, ...] = (
+    Service("C-ECHO", {SUCCESS: "The node is here."}, ECHO),
+    Service(
+        "C-STORE",
+        {
+            SUCCESS: "Data set, file name and index row are on the disk; or the same instance was there already.",
+            SOP_CLASS_NOT_SUPPORTED: "The SOP class is not that of the presentation context.",
+        },
+        STORE,
+        _ENDS_THE_ASSOCIATION | _OF_A_QUERY | _NEVER_AS_SUCH,
+    ),
+    Service(
+        "C-FIND",
+        {
+            SUCCESS: "All matches have been told.",
+            PENDING: "A match; all keys of the identifier are supported.",
+            PENDING_WITHOUT_OPTIONAL_KEYS: "A match; some keys of the identifier are not supported: they were neither "
+            "matched nor answered.",
+            CANCEL: "The requester cancelled.",
+            OUT_OF_RESOURCES: "There are more matches than one query may have; those told so far are right.",
+        },
+        FIND,
+        _ENDS_THE_ASSOCIATION | _OF_THE_STORE | _OF_A_DATA_SET | _NEVER_AS_SUCH | {UnknownDestination},
+    ),
+    Service(
+        "C-MOVE",
+        _RETRIEVED,
+        RETRIEVE,
+        _ENDS_THE_ASSOCIATION | _OF_THE_STORE | _OF_A_DATA_SET | _NEVER_AS_SUCH,
+    ),
+    Service(
+        "C-GET",
+        _RETRIEVED,
+        RETRIEVE,
+        _ENDS_THE_ASSOCIATION | _OF_THE_STORE | _OF_A_DATA_SET | _NEVER_AS_SUCH | {UnknownDestination},
+    ),
+    Service(
+        "N-ACTION",
+        {
+            SUCCESS: "The request is on the disk; the report follows as N-EVENT-REPORT.",
+            NO_SUCH_SOP_CLASS: "Not the SOP class of Storage Commitment, or not that of the presentation context.",
+            NO_SUCH_SOP_INSTANCE: "Not the well-known SOP instance of Storage Commitment.",
+            NO_SUCH_ACTION: "The action type is not 1, Request Storage Commitment.",
+        },
+        COMMIT,
+        frozenset({PacsNodeError}),
+    ),
+)
+"""What the conformance statement says of statuses; a test insists that the services answer nothing else."""
 
 _COMMENT_CHARACTERS = 64  # VR LO of Error Comment (0000,0902)
 
