@@ -51,7 +51,7 @@ class Claims:
     statuses: tuple[StatusClaim, ...]
     failure_reasons: Mapping[FailureReason, str]
     rejections: Mapping[Rejection, str]
-    extended: frozenset[str] = frozenset()  # SOP classes for which SOP Class Extended Negotiation is answered
+    extended: Mapping[str, bytes]  # by SOP class: what is answered when extended negotiation asks for everything
 
     def of_service(self, service: str) -> list[SopClass]:
         """The SOP classes of a service."""
@@ -74,6 +74,7 @@ def claims_of(config: Config) -> Claims:
         statuses=tuple(_statuses(config)),
         failure_reasons=REASONS,
         rejections=negotiation.REJECTIONS,
+        extended={},  # there is none
     )
 
 

@@ -64,7 +64,7 @@ def _sop_classes(claims: Claims) -> list[str]:
 
 def _policies(claims: Claims) -> list[str]:
     limits = claims.config.limits
-    extended = ", ".join(map(code, sorted(claims.extended)))
+    extended = ", ".join(f"{code(uid)}: {answer.hex(' ')}" for uid, answer in claims.extended.items())
     return [
         "### 4.3 Association policies",
         "",

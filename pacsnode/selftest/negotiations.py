@@ -72,17 +72,18 @@ def _store_one(scu: Scu, context: Context, instance: str) -> int:
 
 
 def prove_extended(scene: Scene, claims: Claims) -> Iterator[Proof]:
-    """SOP Class Extended Negotiation is answered where that is claimed, and nowhere else."""
+    """SOP Class Extended Negotiation is answered as is claimed, and nowhere else."""
     for one in claims.sop_classes:
         if one.service not in (QUERY, MOVE, GET):
             continue
         with associated(
             scene.main.port, scene.called, [(one.uid, one.transfer_syntaxes[0])], extended=[one.uid]
         ) as scu:
-            is_answered = one.uid in scu.extended
-        is_claimed = one.uid in claims.extended
-        words = f"{one.name}, extended negotiation: {'answered' if is_claimed else 'not answered'}"
-        yield proof(one.service, words, "" if is_answered == is_claimed else "is not so")
+            answered = scu.extended.get(one.uid, b"")
+        claimed = claims.extended.get(one.uid, b"")
+        words = f"{one.name}, extended negotiation: {claimed.hex(' ') or 'not answered'}"
+        is_so = answered.rstrip(b"\0") == claimed.rstrip(b"\0")  # what is not said is not supported (PS3.4 C.5.1.1.1)
+        yield proof(one.service, words, "" if is_so else f"{answered.hex(' ') or 'nothing'} is answered")
 
 
 def prove_rejections(scene: Scene, claims: Claims) -> Iterator[Proof]:

@@ -66,7 +66,7 @@ class Scu:
             context = (str(one.abstract_syntax), str(one.transfer_syntax[0]))
             self.accepted[context] = int(one.context_id or 0)
             self.may_be_scp[context] = bool(one.as_scp)
-        self.extended = frozenset(map(str, association.acceptor.sop_class_extended))
+        self.extended = {str(uid): found for uid, found in association.acceptor.sop_class_extended.items()}
         self._message_id = 0
         self._reports: list[tuple[int, Any]] = []  # that came while we waited for something else
 
