@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pynetdicom.association import Association
 
 from tests.system.material import Sample
 
+_SECONDS = 10.0
 VERIFICATION = "1.2.840.10008.1.1"
 GET = "1.2.840.10008.5.1.4.1.2.1.3"  # Patient Root
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # Study Root
@@ -59,10 +61,25 @@ def associated(
         association.release()
 
 
+def pause(association: Association) -> None:
+    """Before a request: hold pynetdicom's own thread, and see it held, where it would take the answer for itself.
+
+    pynetdicom 3.0.4 looks at ``_is_paused`` alone, which is true for a moment while that thread goes on.
+    """
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    deadline = time.monotonic() + _SECONDS
+    while not checkpoint._cond._waiters:  # type: ignore[attr-defined]  # of threading.Event, which does not tell
+        if time.monotonic() > deadline:
+            raise AssertionError("pynetdicom's thread does not come to its checkpoint")
+        time.sleep(0)
+
+
 def store(association: Association, sample: Sample) -> int:
     """C-STORE the file's data set exactly as it is: the status."""
     chunked = _config.STORE_SEND_CHUNKED_DATASET
     _config.STORE_SEND_CHUNKED_DATASET = True
+    pause(association)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the real files break rules that pydicom warns of
@@ -76,6 +93,7 @@ def get_instance(association: Association, sop_instance_uid: str) -> int:
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "IMAGE"
     identifier.SOPInstanceUID = sop_instance_uid
+    pause(association)
     return [int(status.Status) for status, _ in association.send_c_get(identifier, GET)][-1]
 
 
@@ -84,5 +102,6 @@ def find(association: Association, **keys: str) -> list[Dataset]:
     identifier = Dataset()
     for keyword, value in keys.items():
         setattr(identifier, keyword, value)
+    pause(association)
     answers = association.send_c_find(identifier, FIND)
     return [match for status, match in answers if match is not None and int(status.Status) in (0xFF00, 0xFF01)]
