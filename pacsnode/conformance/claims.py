@@ -74,7 +74,7 @@ def claims_of(config: Config) -> Claims:
         statuses=tuple(_statuses(config)),
         failure_reasons=REASONS,
         rejections=negotiation.REJECTIONS,
-        extended={},  # there is none
+        extended={uid: contexts.EXTENDED[service] for uid, (service, _) in contexts.QUERY_RETRIEVE.items()},
     )
 
 

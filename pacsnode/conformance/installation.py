@@ -23,6 +23,7 @@ def _interfaces(config: Config) -> list[str]:
         *items(
             (
                 f"Listens on {', '.join(code(str(address)) for address in config.node.listen)}.",
+                f"Listens for TLS on {', '.join(code(str(one)) for one in config.node.tls_listen) or 'no port'}.",
                 "TCP/IP over whatever the operating system has, IPv4 and IPv6. Names of peers are resolved by it.",
             )
         ),
@@ -116,12 +117,22 @@ def _security(config: Config) -> list[str]:
         "",
         *items(
             (
-                "Security profiles of PS3.15: none.",
+                _security_profile(config),
                 "Association level: AE titles are checked as in 4.5, and what a peer may do as in 6.1.",
                 "Names, IDs and dates of patients are neither logged nor told in error comments.",
             )
         ),
     ]
+
+
+def _security_profile(config: Config) -> str:
+    if not config.node.tls_listen and not any(peer.tls for peer in config.peers.values()):
+        return "Security profiles of PS3.15: none as configured; BCP 195 RFC 8996, 9325 TLS (B.12) with table [tls]."
+    asked = "is demanded" if config.tls.require_client_certificate else "is not asked for"
+    return (
+        "Secure transport connections: BCP 195 RFC 8996, 9325 TLS profile (PS3.15 B.12), TLS 1.2 and 1.3. "
+        f"A certificate of who connects {asked}; it is not bound to an AE title."
+    )
 
 
 def _annexes(config: Config) -> list[str]:

@@ -97,8 +97,9 @@ def _initiation(claims: Claims) -> list[str]:
         "",
         "**Sub-operations of C-MOVE.** One association after the other to a destination, or as many at a time as",
         "`associations` of the peer says. Proposed are exactly the pairs of SOP class and transfer syntax that are to",
-        "be sent, each in a presentation context of its own, at most 128 to an association. Instances are sent in the",
-        "transfer syntax in which they were received, never transcoded; what the peer does not accept has failed.",
+        "be sent, and after them Implicit VR Little Endian for native ones, each in a presentation context of its own,",
+        "at most 128 to an association. Instances are sent in the transfer syntax in which they were received; native",
+        "ones in Implicit VR Little Endian where the peer does not accept it. What else it does not accept has failed.",
         "",
         "**Reports of storage commitments.** Storage Commitment Push Model in Implicit and Explicit VR Little Endian;",
         "role selection makes us its SCP. The calling AE title is the one that was called with the request.",
@@ -189,12 +190,19 @@ def _query(claims: Claims) -> list[str]:
                 "Several values in one key: any of them.",
                 f"Matches of one query: {limit or 'no limit'}; values of one key: {MAX_VALUES}; identifier: "
                 f"{size_text(claims.config.limits.identifier)}.",
-                "Person names are compared without regard to case, accents and width, each component group by itself; "
-                "all other text exactly.",
-                "Dates and times are matched independently of each other.",
+                "Person names are compared without regard to case, accents, width and kind of kana, each component group "
+                "by itself; all other text exactly.",
+                "Dates and times are matched independently of each other, and as one where that was negotiated.",
+                "A required key that is empty in the archive matches any value (C.2.2.1.2), unless `match_unknown` of the "
+                "peer says otherwise.",
                 "Responses have Query/Retrieve Level, Retrieve AE Title and the unique keys of the levels above; "
                 "Instance Availability, where it is asked for, is ONLINE.",
-                "Keys that are not listed are neither matched nor answered; pending responses then are FF01.",
+                "Keys that are not listed are not matched; pending responses then are FF01. "
+                + (
+                    "They are answered from an object of the match."
+                    if claims.config.find.read_headers
+                    else "They are not answered either."
+                ),
                 f"C-CANCEL is looked for every {RESPONSES_PER_SEND} responses.",
             )
         ),
@@ -235,7 +243,8 @@ def _retrieve(claims: Claims) -> list[str]:
                 "Those of the levels above may be missing. Other keys have to be empty.",
                 "C-MOVE goes to configured peers only, on associations of its own; C-GET to SOP classes for which role "
                 "selection made the requester SCP.",
-                "Instances are sent in the transfer syntax received.",
+                "Instances are sent in the transfer syntax received, native ones in Implicit VR Little Endian where that "
+                "is not accepted.",
                 f"Pending responses come after the first instance, then every {PENDING_INSTANCES} instances or every "
                 f"{duration_text(PENDING_SECONDS)}.",
                 "Move Originator AE title and Message ID are those of the C-MOVE; the priority is passed on.",

@@ -53,7 +53,7 @@ QUERY_RETRIEVE: Mapping[str, tuple[CommandField, Root]] = {
 # Service-class-application-information, byte by byte: what we do. Of C-FIND (PS3.4 C.5.1.1): relational queries and
 # date-time matching; not fuzzy matching of names, timezone adjustment, enhanced conversion, empty and multiple value
 # matching. Of the others (C.5.2.1, C.5.3.1): relational retrieval, not enhanced conversion.
-_EXTENDED: Mapping[CommandField, bytes] = {
+EXTENDED: Mapping[CommandField, bytes] = {
     CommandField.C_FIND_RQ: b"\1\1",
     CommandField.C_MOVE_RQ: b"\1",
     CommandField.C_GET_RQ: b"\1",
@@ -221,7 +221,7 @@ def _answered(sop_class_uid: str, offered: bytes) -> bytes:
     service, _ = QUERY_RETRIEVE.get(sop_class_uid, (None, None))
     if service is None:
         return b""
-    bytewise = zip_longest(offered, _EXTENDED[service][: len(offered)], fillvalue=0)
+    bytewise = zip_longest(offered, EXTENDED[service][: len(offered)], fillvalue=0)
     return bytes(int(one == can == 1) for one, can in bytewise)
 
 

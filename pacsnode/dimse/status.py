@@ -239,6 +239,7 @@ SERVICES: tuple[Service, ...] = (
         COMMIT,
         frozenset({PacsNodeError}),
     ),
+    Service("Other operations", {UNRECOGNIZED_OPERATION: "A DIMSE-N operation that no service here has."}, {}),
 )
 """What the conformance statement says of statuses; a test insists that the services answer nothing else."""
 

@@ -19,6 +19,7 @@ CT, MR, US = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.
 SOP_CLASSES = (CT, MR, US)
 SYNTAXES: tuple[str, ...] = (syntax.EXPLICIT_VR_LITTLE_ENDIAN, syntax.IMPLICIT_VR_LITTLE_ENDIAN)
 _LEVELS = tuple(Level)
+_PIXEL_DATA = 0x7FE00010
 _STUDY_OF: Mapping[int, int] = MappingProxyType({1: 1, 2: 1, 3: 2, 4: 3, 5: 3, 6: 4, 7: 5, 8: 5, 9: 6})  # by series
 _PATIENT_OF: Mapping[int, int] = MappingProxyType({1: 1, 2: 2, 3: 2, 4: 3, 5: 3, 6: 3})  # by study
 _IMAGES = tuple(series for series in _STUDY_OF for _ in range(1 + series % 3))  # their series
@@ -55,6 +56,7 @@ class Sample:
         for attribute in ATTRIBUTES:
             if not attribute.is_counted:
                 put(made, attribute, self.value(attribute))
+        made.add_new(_PIXEL_DATA, "OW", b"\0\0")  # an image that describes its pixels has some
         return made
 
 

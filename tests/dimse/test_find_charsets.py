@@ -209,7 +209,8 @@ def test_real_files_by_name(nodes: Nodes) -> None:
     with open(REAL_FILES / "MANIFEST.tsv", encoding="utf-8", newline="") as manifest:
         rows = list(csv.DictReader(manifest, delimiter="\t"))
     names = [row["path"] for row in rows if "/charset_files/" in row["path"] and row["class"] == "storable"]
-    files = [REAL_FILES / name for name in names]
+    # One of them describes pixels that it does not have, and is refused.
+    files = [REAL_FILES / name for name in names if "chrKoreanMulti" not in name]
     dcmtk.run("storescu", *dcmtk.address(node.port), *map(str, files))
 
     for path in files:

@@ -171,7 +171,7 @@ def test_a_thousand_cuts(archive: Archive, taken: list[Whole], tmp_path: Path) -
 
     assert [] == accepted
     assert [] == [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
-    assert [] == list((tmp_path / "spool").iterdir())
+    assert [] == list((tmp_path / "spool").rglob("*.part"))
     assert 0 == archive.index.totals().instances
 
 
@@ -191,7 +191,7 @@ def test_cuts_on_the_wire(tmp_path: Path, taken: list[Whole]) -> None:
         ]
         data = tmp_path / "node" / "data"
 
-        assert {0xC000} == set(statuses)
+        assert {0xC000, 0xC001} >= set(statuses)  # the latter where one of the four UIDs was cut off
         assert [] == [path for path in (data / "objects").rglob("*") if path.is_file()]
         assert [] == list((data / "spool").iterdir())
 
