@@ -190,11 +190,11 @@ def _query(claims: Claims) -> list[str]:
                 "Several values in one key: any of them.",
                 f"Matches of one query: {limit or 'no limit'}; values of one key: {MAX_VALUES}; identifier: "
                 f"{size_text(claims.config.limits.identifier)}.",
-                "Person names are compared without regard to case, accents, width and kind of kana, each component group "
-                "by itself; all other text exactly.",
+                "Person names are compared without regard to case, accents, width and kind of kana, each component "
+                "group by itself; all other text exactly.",
                 "Dates and times are matched independently of each other, and as one where that was negotiated.",
-                "A required key that is empty in the archive matches any value (C.2.2.1.2), unless `match_unknown` of the "
-                "peer says otherwise.",
+                "A required key that is empty in the archive matches any value (C.2.2.1.2), unless `match_unknown` of "
+                "the peer says otherwise.",
                 "Responses have Query/Retrieve Level, Retrieve AE Title and the unique keys of the levels above; "
                 "Instance Availability, where it is asked for, is ONLINE.",
                 "Keys that are not listed are not matched; pending responses then are FF01. "
@@ -243,8 +243,8 @@ def _retrieve(claims: Claims) -> list[str]:
                 "Those of the levels above may be missing. Other keys have to be empty.",
                 "C-MOVE goes to configured peers only, on associations of its own; C-GET to SOP classes for which role "
                 "selection made the requester SCP.",
-                "Instances are sent in the transfer syntax received, native ones in Implicit VR Little Endian where that "
-                "is not accepted.",
+                "Instances are sent in the transfer syntax received, native ones in Implicit VR Little Endian where "
+                "that is not accepted.",
                 f"Pending responses come after the first instance, then every {PENDING_INSTANCES} instances or every "
                 f"{duration_text(PENDING_SECONDS)}.",
                 "Move Originator AE title and Message ID are those of the C-MOVE; the priority is passed on.",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from pacsnode.conformance.claims import GET, MOVE, QUERY, STORAGE, Claims, SopClass
 from pacsnode.dicom import syntax
@@ -67,6 +68,8 @@ def _store_one(scu: Scu, context: Context, instance: str) -> int:
     made = Dataset()
     made.SOPClassUID, made.SOPInstanceUID = context[0], instance
     made.StudyInstanceUID, made.SeriesInstanceUID, made.PatientID = f"{ROOT}.9", f"{ROOT}.9.1", "SELFTEST"
+    # What its SOP class is there for, without which an encapsulated document or a waveform is refused.
+    made.EncapsulatedDocument, made.WaveformSequence = b"\0\0", Sequence([Dataset()])
     request = requests.store(context[0], instance, encoded(made, context[1]))
     return scu.ask(request, context).code
 
