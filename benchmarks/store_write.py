@@ -3,13 +3,15 @@
     python benchmarks/store_write.py FOLDER [THREADS]
 
 Prints instances per second, the median of three rounds, and the ratio to the plain loop of the same rounds. The plain
-loop neither hashes nor makes a head. Tried here and left out, on ext4 with Linux 6.18: direct I/O above 128 KiB (0.7 of
-the page cache); without a clear difference: writeback begun while hashing, O_TMPFILE, rename for link and unlink, one
-directory fsync shared by all threads that wait.
+loop neither hashes nor makes a head. "cached" and "together" are the store without one of its two habits, see
+docs/decisions/0006-direct-io-and-spread-folders.md. Tried here and left out, on ext4 with Linux 6.18, without a clear
+difference: writeback begun while hashing, O_TMPFILE, rename for link and unlink, one directory fsync shared by all
+threads that wait.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import secrets
@@ -24,6 +26,7 @@ from pathlib import Path
 
 from pacsnode.model import Arrival, Uid
 from pacsnode.storage import layout
+from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
 
 ROUNDS = 3
@@ -34,6 +37,7 @@ Write = Callable[[bytes, int], None]
 
 
 def plain(folder: Path) -> Write:
+    FileSystem().spread_directories(folder.parent)  # else the inodes of what was deleted near by weigh on it
     folder.mkdir()
     directory = os.open(folder, os.O_RDONLY)
 
@@ -49,8 +53,22 @@ def plain(folder: Path) -> Write:
     return write
 
 
-def store(folder: Path) -> Write:
-    target = FilesystemStore(folder)
+class Cached(FileSystem):
+    """Writes through the page cache only."""
+
+    def bypass_cache(self, descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "not tried")
+
+
+class Together(FileSystem):
+    """Leaves it to the file system where folders lie."""
+
+    def spread_directories(self, path: Path) -> None:
+        pass
+
+
+def store(folder: Path, fs: FileSystem | None = None) -> Write:
+    target = FilesystemStore(folder, fs=fs)
 
     def write(content: bytes, number: int) -> None:
         now = datetime.now(UTC)
@@ -63,7 +81,12 @@ def store(folder: Path) -> Write:
     return write
 
 
-VARIANTS: dict[str, Callable[[Path], Write]] = {"plain": plain, "store": store}
+VARIANTS: dict[str, Callable[[Path], Write]] = {
+    "plain": plain,
+    "store": store,
+    "cached": lambda folder: store(folder, Cached()),
+    "together": lambda folder: store(folder, Together()),
+}
 
 
 def rate(write: Write, content: bytes, count: int, threads: int) -> float:
@@ -92,7 +115,7 @@ def main(folder: Path, threads: int) -> None:
         base = statistics.median(rates["plain"])
         for variant, measured in rates.items():
             median = statistics.median(measured)
-            print(f"{name:10} threads={threads} {variant:6} {median:7.0f}/s  {median / base:.2f}")
+            print(f"{name:10} threads={threads} {variant:8} {median:7.0f}/s  {median / base:.2f}")
 
 
 if __name__ == "__main__":

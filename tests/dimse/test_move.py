@@ -54,6 +54,9 @@ MOVE = (Offer(1, STUDY_MOVE), Offer(3, VERIFICATION), Offer(5, STUDY_FIND))
 TWENTY = range(1, 21)
 
 
+ABORTED = ([ABORT], [0])  # 0: an answer that crosses the A-ABORT makes the kernel reset the connection
+
+
 @pytest.fixture
 def destination() -> Iterator[Destination]:
     """A move destination that takes everything unless told otherwise."""
@@ -413,7 +416,7 @@ def test_requester_leaves(node: Running, destination: Destination, how: str) -> 
     getattr(peer, how)()
     destination.go_on.set()
 
-    assert eventually(lambda: destination.endings == [ABORT])
+    assert eventually(lambda: destination.endings in ABORTED)
     assert eventually(lambda: node.admission.associations == 0)
     assert len(destination.received) <= 4
 
@@ -433,7 +436,7 @@ def test_a_request_within_the_operation(node: Running, destination: Destination)
             kinds.append(kind)
 
     assert bytes([0, 0, 2, 2]) == body
-    assert eventually(lambda: destination.endings == [ABORT])
+    assert eventually(lambda: destination.endings in ABORTED)
 
 
 def test_destination_may_be_the_requester(nodes: Nodes, destination: Destination) -> None:

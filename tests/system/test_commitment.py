@@ -7,31 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
 from tests.dimse import images
 from tests.dimse.raw_peer import CT, EXPLICIT, Offer, RawPeer
+from tests.dimse.test_commitment import request_commitment, sequence
 from tests.system import dcmtk
 from tests.system.live import LiveNode
 
 COMMITMENT = "1.2.840.10008.1.20.1"
-INSTANCE = f"{COMMITMENT}.1"
 TRANSACTIONS = [f"2.25.{number}" for number in range(1, 6)]
 
 
 def ask_and_leave(port: int) -> None:
     """Ask for commitment in several transactions, hear Success of each, and be gone."""
-    entity = AE("TESTER")
-    entity.add_requested_context(COMMITMENT)
-    association = entity.associate("127.0.0.1", port, ae_title="PACSNODE")
     for uid in TRANSACTIONS:
-        information, item = Dataset(), Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = CT, images.uid_of(1)
-        information.TransactionUID, information.ReferencedSOPSequence = uid, [item]
-        status, _ = association.send_n_action(information, 1, COMMITMENT, INSTANCE)
-        assert 0 == status.Status
-    association.abort()
+        with RawPeer(port) as peer:
+            peer.associate([Offer(1, COMMITMENT)])
+            asked = sequence((CT, images.uid_of(1))).replace(b"2.25.1", uid.encode(), 1)
+            assert 0 == request_commitment(peer, asked).status
+            peer.close()
 
 
 # pynetdicom leaves sockets to the garbage collector.
