@@ -35,7 +35,8 @@ packages them, with the largest PDU they allow; pacsnode runs with its defaults.
 `benchmarks/servers.py` holds every setting.
 
 What a Success means differs: pacsnode has synced the file, its directory and the index by then; Orthanc the file
-only; dcmqrscp nothing. What is retrieved was stored just before and is in the page cache.
+only; dcmqrscp nothing. What is retrieved was stored just before and is in the page cache, but for the CT instances of
+pacsnode, which writes past it: they come from the disk in the first round.
 
 CT is 512x512x16 bit (525 kB), MR 128x128x16 bit (34 kB), of noise, in studies of 400 and series of 100. Senders set
 TCP_NODELAY, hand a message over in one call and acknowledge at once (TCP_QUICKACK), so that the server is measured

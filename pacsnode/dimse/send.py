@@ -6,7 +6,6 @@ Only to a peer that does not take the stored syntax, native data sets go in the 
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from pacsnode.dimse.association import Association
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.errors import BadDataset, ObjectDamaged, PeerFailure, StoreError
 from pacsnode.model import Instance, Uid
-from pacsnode.storage.calls import PAGE_BYTES
 from pacsnode.storage.store import Store
 from pacsnode.wire import message
 from pacsnode.wire.command import CommandField, Element, RequestTemplate
@@ -101,11 +99,10 @@ class Sender:
             for context in contexts
         }
         self._message_id = 0
-        self._buffers = [memoryview(mmap.mmap(-1, _PIECE_BYTES)) for _ in range(2)]  # page-aligned: see Store.open
+        self._buffers = [memoryview(bytearray(_PIECE_BYTES)) for _ in range(2)]
 
     def load(self, instance: Instance) -> Load:
         """Open the object and read its beginning. Nothing is raised: what is wrong shows when it is sent."""
-        stored = instance.stored
         sop_class_uid, stored_syntax = pair_of(instance)
         load = Load(instance, self._channels.get((sop_class_uid, stored_syntax)))
         is_converted = load.channel is None and recode.is_convertible(stored_syntax)
@@ -117,12 +114,10 @@ class Sender:
         try:
             load.source = self._open(instance)
             if is_converted:
-                load.source.seek(stored.offset)
                 load.following = _converted(load.source, instance)
                 load.piece = memoryview(next(load.following))
             else:
-                # From the head on, because only from the boundary of a page large objects are read fast.
-                load.piece = self._read(load.source, stored.offset + stored.size)[stored.offset :]
+                load.piece = self._read(load.source, instance.stored.size)
             if not load.piece:
                 raise ObjectDamaged(f"{instance.stored.key}: the object cannot be read")
         except StoreError as error:
@@ -181,13 +176,13 @@ class Sender:
             parts, piece = [], None if behind is None else memoryview(behind)
 
     def _open(self, instance: Instance) -> BinaryIO:
-        """The object, at its beginning. Raises ObjectNotFound, ObjectDamaged."""
+        """The object at the beginning of its data set. Raises ObjectNotFound, ObjectDamaged."""
         stored = instance.stored
         source = self._store.open(stored.key)
         try:
             if source.seek(0, os.SEEK_END) != stored.offset + stored.size:
                 raise ObjectDamaged(f"{stored.key}: the object is not as long as it was")
-            source.seek(0)
+            source.seek(stored.offset)
         except BaseException:
             source.close()
             raise
@@ -198,8 +193,7 @@ class Sender:
 
         Nothing is raised, because what may be raised depends on whether a part has been sent.
         """
-        pages = -(-left // PAGE_BYTES)
-        space = self._buffers[0][: pages * PAGE_BYTES]
+        space = self._buffers[0][: min(left, _PIECE_BYTES)]
         try:
             return space[: int(source.readinto(space))]  # type: ignore[attr-defined]
         except (OSError, StoreError):

@@ -16,7 +16,7 @@ from pacsnode.errors import ObjectUnreadable, StoreError, StoreFull
 
 PAGE_BYTES = 4096
 DIRECT_BYTES = 256 * 1024
-"""From here on the page cache costs more than it saves: what is written or read in one piece goes past it."""
+"""From here on the page cache costs more than it saves: what is written in one piece goes past it."""
 
 _FILE_MODE = 0o640
 _DIRECTORY_MODE = 0o750
@@ -55,11 +55,11 @@ class FileSystem:
 
     def bypass_cache(self, descriptor: int) -> None:
         """From here on write past the page cache, whole pages from page-aligned memory. OSError where none is."""
-        _bypass_cache(descriptor)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
 
     def use_cache(self, descriptor: int) -> None:
         """Write through the page cache again."""
-        _use_cache(descriptor)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
 
     def sync(self, descriptor: int) -> None:
         """Make the file's bytes and size durable."""
@@ -147,29 +147,10 @@ class _ReadFile(io.FileIO):
             raise _unreadable(error) from error
 
     def readinto(self, buffer: Any, /) -> int:  # the type of FileIO's own parameter is not public in 3.11
-        """Whole pages into page-aligned memory are read past the page cache, where they are many."""
         try:
-            if len(buffer) >= DIRECT_BYTES and not len(buffer) % PAGE_BYTES:
-                with contextlib.suppress(OSError):  # no such file system, no such memory, no page's boundary
-                    return self._read_past_cache(buffer)
             return super().readinto(buffer)
         except OSError as error:
             raise _unreadable(error) from error
-
-    def _read_past_cache(self, buffer: Any) -> int:
-        _bypass_cache(self.fileno())
-        try:
-            return super().readinto(buffer)
-        finally:
-            _use_cache(self.fileno())
-
-
-def _bypass_cache(descriptor: int) -> None:
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
-
-
-def _use_cache(descriptor: int) -> None:
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT)
 
 
 def _open_without_following(path: str, flags: int) -> int:
