@@ -10,10 +10,12 @@ import random
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import lru_cache
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 _BYTES_PER_PIXEL = 2
+_FIRST_DAY, _DAYS, _DAYS_BETWEEN = date(2010, 1, 1), 5_478, 997  # without a common divisor
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,8 @@ class Plan:
         return f"Family{patient % 997}^Given{patient % 89}"
 
     def study_date(self, study: int) -> str:
-        """Study Date: spread over fifteen years."""
-        return f"{2010 + study % 15}{1 + study % 12:02d}{1 + study % 28:02d}"
+        """Study Date: one of the days of fifteen years, which take turns."""
+        return f"{_FIRST_DAY + timedelta(days=study * _DAYS_BETWEEN % _DAYS):%Y%m%d}"
 
     def data_sets(self, start: int, stop: int) -> Iterator[DataSet]:
         """The instances of these numbers."""

@@ -113,7 +113,14 @@ def pacsnode_with_tls(folder: Path, certificate: Certificate, ca: Path) -> Itera
 
 
 @contextlib.contextmanager
-def _pacsnode(folder: Path, tables: str, node_keys: str = "") -> Iterator[Server]:
+def pacsnode_with_phases(folder: Path) -> Iterator[Server]:
+    """The same, measuring where its time goes: see phases.py."""
+    with _pacsnode(folder, "", module="benchmarks.phases") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _pacsnode(folder: Path, tables: str, node_keys: str = "", *, module: str = "pacsnode") -> Iterator[Server]:
     config = folder / "pacsnode.toml"
     config.write_text(
         f'[node]\nlisten = "127.0.0.1:0"\ndata = "{folder / "data"}"\n{node_keys}'
@@ -126,7 +133,7 @@ def _pacsnode(folder: Path, tables: str, node_keys: str = "") -> Iterator[Server
     def ready() -> re.Match[str] | None:
         return _READY.search(log.read_text())
 
-    command = [sys.executable, "-m", "pacsnode", "--config", str(config), "serve"]
+    command = [sys.executable, "-m", module, "--config", str(config), "serve"]
     with _process(PACSNODE, command, log) as process:
         port, tls_port = _waited_for(process, ready).groups()
         server = _answering(PACSNODE, Called(int(port), "PACSNODE"), process, folder)
