@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import associations, flat, hostile, machine, memory, query, receive, report, retrieve, scale
+from benchmarks import associations, flat, hostile, large_move, machine, memory, query, receive, report, retrieve, scale
 from benchmarks.figures import Figure
 from benchmarks.report import Report, Result
 from benchmarks.stage import QUICK, Settings, Stage
@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "query": query.run,
     "associations": associations.run,
     "memory": memory.run,
+    "move": large_move.run,
     "hostile": hostile.run,
     "scale": scale.run,
 }

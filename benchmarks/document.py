@@ -12,6 +12,7 @@ from benchmarks.stage import Settings
 from benchmarks.targets import NOT_MEASURED
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+_UNREACHED = Path(__file__).parent / "unreached.md"
 _BUSY_LOAD = 0.5
 _BUSY_STOLEN_PERCENT = 1.0
 
@@ -22,6 +23,7 @@ _TITLES = {
     "query": "Querying (C-FIND)",
     "associations": "Associations",
     "memory": "Memory",
+    "move": "A very large C-MOVE",
     "hostile": "Beside hostile peers",
     "scale": "Querying a million studies",
 }
@@ -61,6 +63,8 @@ def page(made: Report) -> str:
         _facts(made),
         "## Targets",
         _markdown(verdict_rows(made.verdicts())),
+        "## What is missed, and why",
+        _UNREACHED.read_text().strip(),
         "Not measured by any benchmark yet:",
         "\n".join(f"- {promise}" for promise in NOT_MEASURED),
         *(_section(result) for result in made.results),

@@ -27,6 +27,7 @@ class Settings:
     idle_seconds: float = 10.0
     large_mebibytes: int = 2_048
     large_senders: int = 1
+    moved_instances: int = 100_000
     hostile_seconds: int = 60
 
 
@@ -42,6 +43,7 @@ QUICK = Settings(
     associations=80,
     idle_seconds=3.0,
     large_mebibytes=256,
+    moved_instances=2_000,
     hostile_seconds=5,
 )
 
