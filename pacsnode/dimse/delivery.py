@@ -169,9 +169,9 @@ class Delivery:
         """The requester is gone or the index has failed: nobody waits for the destination."""
         with self._changed:
             self._is_over = self._is_cut = True
+            for courier in self._couriers:  # before any of them sees that it is over, and releases in good order
+                courier.cut()
             self._changed.notify_all()
-        for courier in self._couriers:
-            courier.cut()
 
     @property
     def is_cut(self) -> bool:

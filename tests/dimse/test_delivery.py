@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.dimse.connection import Connection
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Instance, Peer, Query, Uid
 from tests.dimse import images
@@ -31,6 +32,7 @@ from tests.dimse.raw_peer import (
 WHOLE_STUDY = identifier({0x00080052: "STUDY", 0x0020000D: images.STUDY})
 COUNT = 120
 ALL = range(1, COUNT + 1)
+_LATE_SECONDS = 0.3
 MOVED = int(os.environ.get("PACSNODE_MOVED", "3000"))
 
 
@@ -199,6 +201,28 @@ def test_requester_leaves_while_the_destination_hangs(nodes: Nodes, destination:
 
     assert eventually(lambda: node.admission.associations == 0 and not couriers(), 2)
     destination.go_on.set()
+    assert eventually(lambda: destination.endings == [ABORT])
+
+
+def test_requester_leaves_while_couriers_are_held_back(
+    nodes: Nodes, destination: Destination, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An association between two instances is aborted, not released, however late it is cut."""
+    cut = Connection.cut
+
+    def cut_late(connection: Connection, last_words: bytes) -> None:
+        eventually(lambda: bool(destination.endings), _LATE_SECONDS)
+        cut(connection, last_words)
+
+    monkeypatch.setattr(Connection, "cut", cut_late)
+    destination.hold_at = 3
+    node = serving(nodes, destination, 1)
+    peer, _ = start(node)
+    assert destination.held.wait(5)
+    peer.close()
+    destination.go_on.set()
+
+    assert eventually(lambda: node.admission.associations == 0 and not couriers())
     assert eventually(lambda: destination.endings == [ABORT])
 
 
