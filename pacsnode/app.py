@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import Peer, Probe, Uid
+from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
 from pacsnode.storage.ballast import Ballast
 from pacsnode.storage.calls import FileSystem
@@ -31,6 +31,7 @@ from pacsnode.storage.room import Room
 from pacsnode.storage.store import Store
 
 _FOLDER_MODE, _LOCK_MODE = 0o750, 0o640  # patient data: nothing for others
+_MOST_REFERENCES = 2000  # in one request for storage commitment: some 256 KiB, which peers can be expected to take
 
 
 def system_clock() -> datetime:
@@ -142,7 +143,8 @@ def serve(config: Config) -> None:
 
 
 def open_ledger(config: Config) -> Ledger:
-    """The storage commitments that are not reported yet; the lock must be held. Raises IndexFailure."""
+    """The storage commitments that are not reported yet, for which the lock must be held, and what we asked of peers,
+    for which it need not. Raises IndexFailure."""
     return Ledger(config.node.data / "commitments.db", capacity=config.commitment.transactions)
 
 
@@ -159,6 +161,33 @@ def probe(config: Config, peer: Peer) -> Probe:
 
     secure = tls.for_requestor(config.tls) if peer.tls else None
     return peers.probe(peer, calling_ae=config.node.ae_title, limits=config.limits, secure=secure)
+
+
+def inquire(config: Config, peer: Peer, references: Sequence[Reference]) -> Iterator[Inquiry]:
+    """Ask a peer to commit to these, in as many requests as it takes; works beside a running node.
+
+    What a peer reports later goes to the node that listens. Raises PeerFailure, ConfigError, IndexFailure.
+    """
+    from pacsnode.dimse import inquiry, tls  # see storage_classes
+
+    secure = tls.for_requestor(config.tls) if peer.tls else None
+    with contextlib.closing(open_ledger(config)) as ledger:
+        inquirer = inquiry.Inquirer(
+            ledger.inquiries,
+            ae_title=config.node.ae_title,
+            limits=config.limits,
+            wait_seconds=config.commitment.same_association_wait,
+            clock=system_clock,
+            secure=secure,
+        )
+        for first in range(0, len(references), _MOST_REFERENCES):
+            yield inquirer.inquire(peer, references[first : first + _MOST_REFERENCES])
+
+
+def kept_inquiry(config: Config, transaction_uid: Uid) -> Inquiry | None:
+    """What a peer has said so far; None where nothing was asked under this Transaction UID. Raises IndexFailure."""
+    with contextlib.closing(open_ledger(config)) as ledger:
+        return ledger.inquiries.find(transaction_uid)
 
 
 def check_certificates(config: Config) -> None:

@@ -277,6 +277,44 @@ class Commitment:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """What a peer reports of a transaction of ours (PS3.4 J.3.3); of ``failed`` the reasons, by SOP Instance UID."""
+
+    transaction_uid: Uid
+    committed: frozenset[Reference]
+    failed: Mapping[Uid, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What we asked a peer to commit to. ``reasons``, for each reference: 0 is committed, None is not told yet, else
+    the Failure Reason that the peer gave."""
+
+    transaction_uid: Uid
+    called_ae: str
+    references: tuple[Reference, ...]
+    asked_at: datetime  # UTC
+    reasons: tuple[int | None, ...]
+    refusal: int | None = None  # the status of the peer that did not take the request over
+    reported_at: datetime | None = None
+
+    @property
+    def committed(self) -> int:
+        """How many references the peer has taken responsibility for."""
+        return self.reasons.count(0)
+
+    @property
+    def unanswered(self) -> int:
+        """Of how many the peer has said nothing."""
+        return self.reasons.count(None)
+
+    @property
+    def failed(self) -> int:
+        """How many the peer does not take responsibility for."""
+        return len(self.reasons) - self.committed - self.unanswered
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """A remote application entity we know, and what it may do here."""
 

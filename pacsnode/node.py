@@ -22,6 +22,7 @@ from pacsnode.dimse.commitment import CommitmentService
 from pacsnode.dimse.echo import EchoService
 from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
+from pacsnode.dimse.inquiry import ReportService
 from pacsnode.dimse.move import MoveService
 from pacsnode.dimse.report import ReportCaller
 from pacsnode.dimse.server import Entity, Listener
@@ -62,6 +63,7 @@ class Node:
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
             ),
+            CommandField.N_EVENT_REPORT_RQ: ReportService(ledger.inquiries, archive.clock),
         }
         self._entity = Entity(access, self._admission, services, config.limits)
 

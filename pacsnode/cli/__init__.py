@@ -10,7 +10,7 @@ _NOUNS = {
     "init": "Write the configuration of a new node.",
     "config": "Check, show and explain the configuration.",
     "status": "Tell what is stored and what goes on.",
-    "peer": "List and test the configured peers.",
+    "peer": "List, test and ask the configured peers.",
     "import": "Store files, folders and zips.",
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",

@@ -43,7 +43,7 @@ def list_studies(as_json: bool) -> int:
 def show(uid: str, as_json: bool) -> int:
     """Show the series and instances of a study, with their versions."""
     with app.open_archive(load_config(), read_only=True) as archive:
-        instances = _instances(archive, uid)
+        instances = instances_of(archive, uid)
         versions = {instance.header.sop_instance_uid: _versions(archive, instance) for instance in instances}
     if as_json:
         console.print_json(_study(instances, versions))
@@ -63,7 +63,7 @@ def export_study(uid: str, folder: Path, as_json: bool) -> int:
     DIR must be empty, or not there yet. Every digest is checked on the way; what fails is listed and not written.
     """
     with app.open_archive(load_config(), read_only=True) as archive:
-        instances = _instances(archive, uid)
+        instances = instances_of(archive, uid)
         if folder.exists() and any(folder.iterdir()):
             raise click.ClickException(f"{folder} is not empty; choose an empty folder, or one that is not there yet")
         with console.progress("export", len(instances)) as advance:
@@ -110,8 +110,8 @@ _REQUESTED = (
 )
 
 
-def _instances(archive: Archive, study_uid: str) -> list[Instance]:
-    """In the order of their series and numbers."""
+def instances_of(archive: Archive, study_uid: str) -> list[Instance]:
+    """The instances of a study, in the order of their series and numbers."""
     found = list(archive.index.instances(Query(Level.STUDY, {"study_instance_uid": OneOf((study_uid,))})))
     if not found:
         raise click.ClickException(f"no study {study_uid} is stored here; see: pacsnode study list")

@@ -201,7 +201,7 @@ class Commitment(Table):
     transactions: Count = 1000
     """Requests at a time that are not reported yet; further ones are answered 0213 (resource limitation)."""
     same_association_wait: Deadline = 10.0
-    """Time for the report on the association of the request; then, or when that has ended, we call the peer."""
+    """Time for the report on the association of the request, theirs or ours; then, or when that ends, on another."""
     first_retry: Deadline = 10.0
     """Time after which a report that did not get through is tried again; doubled each time, up to an hour."""
     retry_for: Deadline = 259_200.0

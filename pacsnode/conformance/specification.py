@@ -81,8 +81,7 @@ def _policies(claims: Claims) -> list[str]:
                 ("Asynchronous operations", "none: a window of 1,1 is answered where one is proposed"),
                 ("Implementation Class UID", code(part10.IMPLEMENTATION_CLASS_UID)),
                 ("Implementation Version Name", code(part10.IMPLEMENTATION_VERSION_NAME)),
-                ("Role selection (PS3.7 D.3.3.4)", "answered for the SOP classes with both roles, and for Storage "
-                 "Commitment as far as the default role goes"),
+                ("Role selection (PS3.7 D.3.3.4)", "answered for the SOP classes with both roles"),
                 ("SOP Class Extended Negotiation (PS3.7 D.3.3.5)", extended or "none; the item is skipped"),
                 ("SOP Class Common Extended Negotiation, user identity", "none; the items are skipped"),
             ),
@@ -103,6 +102,10 @@ def _initiation(claims: Claims) -> list[str]:
         "",
         "**Reports of storage commitments.** Storage Commitment Push Model in Implicit and Explicit VR Little Endian;",
         "role selection makes us its SCP. The calling AE title is the one that was called with the request.",
+        "",
+        "**Requests for storage commitment.** The same presentation contexts in the default role. The association",
+        "stays open while no report has come on it, for "
+        f"{duration_text(claims.config.commitment.same_association_wait)}.",
         "",
         f"A connection has {duration_text(limits.connect)} to come about, a response {duration_text(limits.response)}.",
         "Of a C-STORE-RSP, Success counts as completed, a warning (0001, 0107, 0116, Bxxx) as warning, all else as",
@@ -289,6 +292,13 @@ def _commitment(claims: Claims) -> list[str]:
         "Event types 1 (all committed) and 2 (failures exist). Failure reasons:",
         "",
         *table(("reason", "meaning"), reasons),
+        "### 4.10 Storage Commitment SCU",
+        "",
+        "Push Model, at an operator's request: for all instances of a study, at most 2000 to a transaction, of a",
+        "configured peer. What it reports of each instance is kept. The report comes on the association of the",
+        "request, or on one that the peer opens, SCP by role selection and under the AE title that was asked:",
+        "",
+        *_statuses(claims, "N-EVENT-REPORT"),
     ]
 
 

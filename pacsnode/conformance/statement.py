@@ -14,7 +14,7 @@ _SERVICES = (
     (QUERY, "answers C-FIND"),
     (MOVE, "answers C-MOVE"),
     (GET, "answers C-GET"),
-    (COMMITMENT, "takes responsibility for what is stored"),
+    (COMMITMENT, "takes responsibility for what is stored; asks peers to take it"),
 )
 
 
@@ -26,11 +26,12 @@ def markdown(claims: Claims) -> str:
 
 def _overview(claims: Claims) -> list[str]:
     node = claims.config.node
-    # Who sends where role selection makes it SCU is "user" of storage: C-GET and C-MOVE (PS3.4 C.4.2, C.4.3).
+    # Who sends where role selection makes it SCU is "user" of storage: C-GET and C-MOVE (PS3.4 C.4.2, C.4.3). An
+    # operator can have a peer asked for storage commitment.
     rows = []
     for service, does in _SERVICES:
         classes = claims.of_service(service)
-        is_user = service == STORAGE
+        is_user = service in (STORAGE, COMMITMENT)
         rows.append((service, str(len(classes)), "yes" if is_user else "no", "yes", does))
     return [
         "# DICOM conformance statement of pacsnode",
@@ -101,7 +102,7 @@ def _model(claims: Claims) -> list[str]:
         "",
         "The AE listens all the time the node runs, and serves associations side by side, each in a thread of its own.",
         "It opens associations only for C-MOVE sub-operations and for reports of storage commitments, and to",
-        "configured peers only. An operator may test a peer (C-ECHO).",
+        "configured peers only. An operator may test a peer (C-ECHO), and ask one for storage commitment (N-ACTION).",
         "",
         "### 3.3 Sequencing of real-world activities",
         "",

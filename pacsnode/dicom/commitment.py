@@ -1,4 +1,4 @@
-"""Data sets of Storage Commitment (PS3.4 J.3.2, J.3.3): from bytes to a request, from a commitment to bytes."""
+"""Data sets of Storage Commitment (PS3.4 J.3.2, J.3.3): requests and reports, as who provides it and as who uses it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pacsnode.dicom.encode import (
 from pacsnode.dicom.sequence_items import ItemReader, Places
 from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.errors import BadDataset
-from pacsnode.model import Commitment, FailureReason, Reference, Uid
+from pacsnode.model import Commitment, CommitmentReport, FailureReason, Reference, Uid
 
 _FAILED_SOP_SEQUENCE = 0x00081198
 _REFERENCED_SOP_SEQUENCE = 0x00081199
@@ -32,21 +32,46 @@ def parse_request(data: bytes, transfer_syntax_uid: Uid) -> tuple[Uid, tuple[Ref
 
     Raises BadDataset, whose text has at most 64 ASCII characters, where it cannot be read or something is missing.
     """
-    _check_structure(data, transfer_syntax_uid)
-    reader = ItemReader(data, coding_of(transfer_syntax_uid), max_depth=_MAX_DEPTH)
+    reader = _reader(data, transfer_syntax_uid, "action")
     found = reader.elements()
     transaction_uid = _uid(reader, found, TRANSACTION_UID)
-    items = reader.items(found[_REFERENCED_SOP_SEQUENCE]) if _REFERENCED_SOP_SEQUENCE in found else ()
-    references = dict.fromkeys(
-        Reference(_uid(reader, one, REFERENCED_SOP_CLASS_UID), _uid(reader, one, REFERENCED_SOP_INSTANCE_UID))
-        for one in items
-    )
+    references = dict.fromkeys(_reference(reader, one) for one in _items(reader, found, _REFERENCED_SOP_SEQUENCE))
     if not references:
         raise BadDataset(f"{tag_name(_REFERENCED_SOP_SEQUENCE)} is missing or empty")
     if len({one.sop_instance_uid for one in references}) < len(references):
         # It would be committed and failed at once: J.3.2.1.1 wants each instance once.
         raise BadDataset("an instance is referenced under two SOP classes")
     return transaction_uid, tuple(references)
+
+
+def encode_request(transaction_uid: Uid, references: Iterable[Reference], transfer_syntax_uid: Uid) -> bytes:
+    """The action information of an N-ACTION-RQ (PS3.4 Table J.3-1)."""
+    writer = writer_of(transfer_syntax_uid)
+    items = [_item(writer, one) for one in references]
+    return writer.element(TRANSACTION_UID, transaction_uid.encode("ascii")) + _sequence(
+        _REFERENCED_SOP_SEQUENCE, items, transfer_syntax_uid
+    )
+
+
+def parse_report(data: bytes, transfer_syntax_uid: Uid) -> CommitmentReport:
+    """The event information of an N-EVENT-REPORT-RQ (PS3.4 Table J.3-2).
+
+    What is in both sequences has failed, and what is in the failed one without a reason has failed with 0110. Raises
+    BadDataset, whose text has at most 64 ASCII characters, where it cannot be read or something is missing.
+    """
+    reader = _reader(data, transfer_syntax_uid, "event")
+    found = reader.elements()
+    short = writer_of(transfer_syntax_uid).short
+    failed: dict[Uid, int] = {}
+    for one in _items(reader, found, _FAILED_SOP_SEQUENCE):
+        raw = reader.value(one[FAILURE_REASON]) if FAILURE_REASON in one else b""
+        reason = int(short.unpack(raw)[0]) if len(raw) == short.size else 0
+        failed[_uid(reader, one, REFERENCED_SOP_INSTANCE_UID)] = reason or FailureReason.PROCESSING_FAILURE
+    references = {_reference(reader, one) for one in _items(reader, found, _REFERENCED_SOP_SEQUENCE)}
+    if not failed and not references:
+        raise BadDataset("the report names no instance")
+    committed = frozenset(one for one in references if one.sop_instance_uid not in failed)
+    return CommitmentReport(_uid(reader, found, TRANSACTION_UID), committed, failed)
 
 
 def encode_report(commitment: Commitment, transfer_syntax_uid: Uid, *, retrieve_ae_title: str) -> bytes:
@@ -70,14 +95,24 @@ def encode_report(commitment: Commitment, transfer_syntax_uid: Uid, *, retrieve_
     return b"".join(parts)
 
 
-def _check_structure(data: bytes, transfer_syntax_uid: Uid) -> None:
-    """As for every data set that comes in: a cut is found, and so is what lies too deep."""
+def _reader(data: bytes, transfer_syntax_uid: Uid, what: str) -> ItemReader:
+    """As for every data set that comes in: a cut is found, and so is what lies too deep. Raises BadDataset."""
     walker = DataSetWalker(transfer_syntax_uid, frozenset(), max_depth=_MAX_DEPTH)
     try:
         walker.feed(data)
         walker.finish()
     except BadDataset as error:
-        raise BadDataset("action information cannot be read to its end") from error
+        raise BadDataset(f"{what} information cannot be read to its end") from error
+    return ItemReader(data, coding_of(transfer_syntax_uid), max_depth=_MAX_DEPTH)
+
+
+def _items(reader: ItemReader, found: Places, tag: int) -> Iterable[Places]:
+    """The items of a sequence; none where it is missing."""
+    return reader.items(found[tag]) if tag in found else ()
+
+
+def _reference(reader: ItemReader, item: Places) -> Reference:
+    return Reference(_uid(reader, item, REFERENCED_SOP_CLASS_UID), _uid(reader, item, REFERENCED_SOP_INSTANCE_UID))
 
 
 def _uid(reader: ItemReader, found: Places, tag: int) -> Uid:

@@ -20,7 +20,8 @@ from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation
 from pacsnode.model import Clock, Commitment, CommitmentRequest
 from pacsnode.wire.command import Element
 
-_REQUEST_STORAGE_COMMITMENT = 1  # Action Type ID, PS3.4 Table J.3-1
+REQUEST_STORAGE_COMMITMENT = 1
+"""Action Type ID (PS3.4 Table J.3-1)."""
 
 
 class CommitmentService:
@@ -58,7 +59,7 @@ class CommitmentService:
         """Take a request over, or tell why not. Raises PacsNodeError."""
         titles = association.titles
         self._access.check(titles.calling_ae, "commit")
-        data = _whole(request, association.limits.identifier)
+        data = whole(request, association.limits.identifier)
         if data is None:
             return status.RESOURCE_LIMITATION, "more references than identifier in table [limits] has room for"
         line = self._line(association, request)
@@ -103,7 +104,7 @@ class AssociationLine:
         return self._outbox.post(Posted(self._context.context_id, report_command(commitment), data_set, translate))
 
 
-def _whole(request: Message, limit_bytes: int) -> bytes | None:
+def whole(request: Message, limit_bytes: int) -> bytes | None:
     """The data set, read to its end; None where it is longer."""
     collected = bytearray()
     total = 0
@@ -114,14 +115,27 @@ def _whole(request: Message, limit_bytes: int) -> bytes | None:
     return bytes(collected) if total <= limit_bytes else None
 
 
+def misaddressed(request: Message, sop_class: str, sop_instance: str) -> tuple[int, str] | None:
+    """What is wrong with the SOP class and instance of a command of Storage Commitment, as a status and for the log."""
+    if sop_class != contexts.STORAGE_COMMITMENT or request.context.abstract_syntax != sop_class:
+        return status.NO_SUCH_SOP_CLASS, "SOP class is not Storage Commitment, or not that of the presentation context"
+    if sop_instance != contexts.STORAGE_COMMITMENT_INSTANCE:
+        return status.NO_SUCH_SOP_INSTANCE, "SOP instance is not the well-known one of Storage Commitment"
+    return None
+
+
 def _refusal(request: Message) -> tuple[int, str] | None:
     """What is wrong with the command, as a status and for the log; None where nothing is."""
     command = request.command
-    sop_class = command.text(Element.REQUESTED_SOP_CLASS_UID)
-    if sop_class != contexts.STORAGE_COMMITMENT or request.context.abstract_syntax != sop_class:
-        return status.NO_SUCH_SOP_CLASS, "SOP class is not Storage Commitment, or not that of the presentation context"
-    if command.text(Element.REQUESTED_SOP_INSTANCE_UID) != contexts.STORAGE_COMMITMENT_INSTANCE:
-        return status.NO_SUCH_SOP_INSTANCE, "SOP instance is not the well-known one of Storage Commitment"
-    if command.number(Element.ACTION_TYPE_ID, 0) != _REQUEST_STORAGE_COMMITMENT:
+    if not request.context.as_scp:
+        return status.NO_SUCH_SOP_CLASS, "the requester is not SCU by role selection"
+    wrong = misaddressed(
+        request,
+        command.text(Element.REQUESTED_SOP_CLASS_UID),
+        command.text(Element.REQUESTED_SOP_INSTANCE_UID),
+    )
+    if wrong is not None:
+        return wrong
+    if command.number(Element.ACTION_TYPE_ID, 0) != REQUEST_STORAGE_COMMITMENT:
         return status.NO_SUCH_ACTION, "action type is not 1, Request Storage Commitment"
     return None

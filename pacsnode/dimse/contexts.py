@@ -138,7 +138,7 @@ def supported(storage: Iterable[Uid]) -> list[Supported]:
     contexts = [build_context(VERIFICATION, list(_NATIVE))]
     contexts += [build_context(uid, list(_NATIVE)) for uid in QUERY_RETRIEVE]
     commitment = build_context(STORAGE_COMMITMENT, list(_NATIVE))
-    commitment.scu_role, commitment.scp_role = True, False  # we are SCP only: who asks is the SCU
+    commitment.scu_role = commitment.scp_role = True  # who asks us is SCU; whom we asked reports as SCP
     contexts.append(commitment)
     syntaxes = transfer_syntaxes()
     for uid in sorted(storage):

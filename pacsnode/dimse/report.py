@@ -19,12 +19,14 @@ from pacsnode.wire import pdu
 from pacsnode.wire.command import CommandField, Element
 from pacsnode.wire.items import Roles
 
-_ALL_COMMITTED, _FAILURES_EXIST = 1, 2  # Event Type ID, PS3.4 Table J.3-2
+ALL_COMMITTED, FAILURES_EXIST = 1, 2
+"""Event Type ID (PS3.4 Table J.3-2)."""
 # Some peers take reports in implicit VR only, so that comes first.
-_PAIRS = [
+PAIRS = [
     (contexts.STORAGE_COMMITMENT, syntax.IMPLICIT_VR_LITTLE_ENDIAN),
     (contexts.STORAGE_COMMITMENT, syntax.EXPLICIT_VR_LITTLE_ENDIAN),
 ]
+"""What we propose for Storage Commitment."""
 _WE_ARE_SCP: dict[str, Roles] = {contexts.STORAGE_COMMITMENT: Roles(scu=False, scp=True)}
 _MAX_MESSAGE_ID = 0xFFFF
 
@@ -35,7 +37,7 @@ def report_command(commitment: Commitment) -> dict[Element, int | str | bytes]:
         Element.AFFECTED_SOP_CLASS_UID: contexts.STORAGE_COMMITMENT,
         Element.COMMAND_FIELD: CommandField.N_EVENT_REPORT_RQ,
         Element.AFFECTED_SOP_INSTANCE_UID: contexts.STORAGE_COMMITMENT_INSTANCE,
-        Element.EVENT_TYPE_ID: _FAILURES_EXIST if commitment.failed else _ALL_COMMITTED,
+        Element.EVENT_TYPE_ID: FAILURES_EXIST if commitment.failed else ALL_COMMITTED,
     }
 
 
@@ -69,7 +71,7 @@ class ReportCaller:
         try:
             with peers.associate(
                 peer,
-                _PAIRS,
+                PAIRS,
                 calling_ae=called_ae or self._retrieve_ae_title,
                 limits=self._limits,
                 secure=self._secure,

@@ -40,7 +40,10 @@ from pacsnode.errors import (
 )
 
 SUCCESS = 0x0000
+PROCESSING_FAILURE = 0x0110
 NO_SUCH_SOP_INSTANCE = 0x0112
+NO_SUCH_EVENT_TYPE = 0x0113
+INVALID_ARGUMENT_VALUE = 0x0115
 NO_SUCH_SOP_CLASS = 0x0118
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 NO_SUCH_ACTION = 0x0123
@@ -140,6 +143,14 @@ COMMIT: Table = {
 }
 """N-ACTION of Storage Commitment (PS3.7 10.1.4.1.10)."""
 
+REPORT: Table = {
+    PacsNodeError: PROCESSING_FAILURE,
+    IndexFailure: PROCESSING_FAILURE,
+    BadDataset: INVALID_ARGUMENT_VALUE,
+    NotAllowed: 0x0124,
+}
+"""N-EVENT-REPORT of Storage Commitment (PS3.7 10.1.1.1.8)."""
+
 ECHO: Table = {NotAllowed: 0x0124}
 
 
@@ -232,11 +243,26 @@ SERVICES: tuple[Service, ...] = (
         "N-ACTION",
         {
             SUCCESS: "The request is on the disk; the report follows as N-EVENT-REPORT.",
-            NO_SUCH_SOP_CLASS: "Not the SOP class of Storage Commitment, or not that of the presentation context.",
+            NO_SUCH_SOP_CLASS: "Not the SOP class of Storage Commitment, not that of the presentation context, or one "
+            "of which the requester is not SCU.",
             NO_SUCH_SOP_INSTANCE: "Not the well-known SOP instance of Storage Commitment.",
             NO_SUCH_ACTION: "The action type is not 1, Request Storage Commitment.",
         },
         COMMIT,
+        frozenset({PacsNodeError}),
+    ),
+    Service(
+        "N-EVENT-REPORT",
+        {
+            SUCCESS: "What is reported is on the disk.",
+            NO_SUCH_SOP_CLASS: "Not the SOP class of Storage Commitment, not that of the presentation context, or one "
+            "of which the requester is not SCP.",
+            NO_SUCH_SOP_INSTANCE: "Not the well-known SOP instance of Storage Commitment.",
+            NO_SUCH_EVENT_TYPE: "The event type is neither 1 (all committed) nor 2 (failures exist).",
+            INVALID_ARGUMENT_VALUE: "The Transaction UID is not that of a request of this node.",
+            RESOURCE_LIMITATION: "The report is longer than `identifier` in `[limits]`.",
+        },
+        REPORT,
         frozenset({PacsNodeError}),
     ),
     Service("Other operations", {UNRECOGNIZED_OPERATION: "A DIMSE-N operation that no service here has."}, {}),

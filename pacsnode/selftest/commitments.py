@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
+from pacsnode.commitment.ledger import Ledger
 from pacsnode.conformance.claims import COMMITMENT, Claims
 from pacsnode.dimse import contexts
+from pacsnode.model import Reference, Uid
 from pacsnode.selftest import requests
 from pacsnode.selftest.proof import Proof, proof
 from pacsnode.selftest.samples import CT, MR, ROOT, Sample, samples
@@ -41,6 +45,29 @@ def requested(scene: Scene) -> Iterator[int]:
         for number in (2, 3):  # nobody takes the first report
             action = requests.references(f"{ROOT}.8.{number}", [_pair(next(samples()))], _CONTEXT[1])
             yield scu.ask(requests.action(action), _CONTEXT).code
+
+
+def answered(scene: Scene) -> Iterator[int]:
+    """Statuses of N-EVENT-REPORT for reports of all kinds, on something that the node is made to have asked."""
+    transaction, pair = f"{ROOT}.8.9", _pair(next(samples()))
+    with closing(Ledger(scene.main.data / "commitments.db", capacity=1)) as ledger:
+        reference = Reference(Uid(pair[0]), Uid(pair[1]))
+        ledger.inquiries.enter(Uid(transaction), CALLING, [reference], datetime.now(UTC))
+    good = requests.references(transaction, [pair], _CONTEXT[1])
+    too_long = BytesIO(bytes(scene.limits.identifier + 2))
+    for calling in (CALLING, DENIED):
+        with associated(
+            scene.main.port, scene.called, [_CONTEXT], calling=calling, scp_of=[contexts.STORAGE_COMMITMENT]
+        ) as scu:
+            for report in (
+                requests.report(good),
+                requests.report(good, sop_class="1.2.840.10008.1.1"),
+                requests.report(good, instance="1.2.3"),
+                requests.report(good, kind=7),
+                requests.report(requests.references(f"{transaction}.1", [pair], _CONTEXT[1])),
+                requests.report(too_long),
+            ):
+                yield scu.ask(report, _CONTEXT).code
 
 
 def prove_reports(scene: Scene, claims: Claims) -> Iterator[Proof]:

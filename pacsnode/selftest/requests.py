@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION, N_GET
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION, N_EVENT_REPORT, N_GET
 
 from pacsnode.dimse import contexts
 from pacsnode.selftest.scu import encoded
@@ -64,6 +64,22 @@ def action(
     request.RequestedSOPInstanceUID = instance
     request.ActionTypeID = kind
     request.ActionInformation = information
+    return request
+
+
+def report(
+    information: BytesIO,
+    *,
+    sop_class: str = contexts.STORAGE_COMMITMENT,
+    instance: str = contexts.STORAGE_COMMITMENT_INSTANCE,
+    kind: int = 1,
+) -> N_EVENT_REPORT:
+    """N-EVENT-REPORT-RQ of Storage Commitment."""
+    request = N_EVENT_REPORT()
+    request.AffectedSOPClassUID = sop_class
+    request.AffectedSOPInstanceUID = instance
+    request.EventTypeID = kind
+    request.EventInformation = information
     return request
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pynetdicom import AE, evt
 
-from pacsnode.config import Config, PeerEntry
+from pacsnode.config import Config, Limits, PeerEntry
 from pacsnode.dicom import syntax
 from pacsnode.dimse import contexts
 from pacsnode.selftest.samples import SOP_CLASSES, SYNTAXES
@@ -64,6 +64,7 @@ class Scene:
     strict: ScratchNode
     full: ScratchNode
     called: str  # their AE title
+    limits: Limits  # of the first one
     received: Received
 
 
@@ -92,7 +93,7 @@ def scene(config: Config, folder: Path) -> Iterator[Scene]:
             commitment={"transactions": 1},
         )
         full = node("full", storage={"min_free": _NO_ROOM})
-        yield Scene(main, strict, full, config.node.ae_title, received)
+        yield Scene(main, strict, full, config.node.ae_title, config.limits, received)
 
 
 @contextmanager

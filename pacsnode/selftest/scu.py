@@ -104,7 +104,7 @@ class Scu:
         answers = Answers()
         while (found := self._receive()) is not None:
             number, message = found
-            if isinstance(message, N_EVENT_REPORT):
+            if isinstance(message, N_EVENT_REPORT) and message.MessageIDBeingRespondedTo is None:
                 self._reports.append(found)
                 continue
             if isinstance(message, C_STORE) and message.Status is None:

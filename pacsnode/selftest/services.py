@@ -40,6 +40,8 @@ def prove_statuses(scene: Scene, claims: Claims) -> Iterator[Proof]:
         misuse(scene, claims, say)
     for code in commitments.requested(scene):
         say("N-ACTION", code)
+    for code in commitments.answered(scene):
+        say("N-EVENT-REPORT", code)
     for claim in claims.statuses:
         yield _judged(claim, said.get(claim.service, set()))
     for service, codes in said.items():

@@ -27,6 +27,7 @@ _ANSWERED_BY = {
     "find.py": ["C-FIND"],
     "retrieve.py": ["C-MOVE", "C-GET"],
     "commitment.py": ["N-ACTION"],
+    "inquiry.py": ["N-EVENT-REPORT"],
 }
 _VOID = {"meta", "br", "hr", "link", "img"}
 

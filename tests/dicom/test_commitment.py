@@ -11,9 +11,9 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from pacsnode.dicom.coding import coding_of
-from pacsnode.dicom.commitment import encode_report, parse_request
+from pacsnode.dicom.commitment import encode_report, encode_request, parse_report, parse_request
 from pacsnode.errors import BadDataset
-from pacsnode.model import Commitment, FailureReason, Reference, Transaction, Uid
+from pacsnode.model import Commitment, CommitmentReport, FailureReason, Reference, Transaction, Uid
 from tests.dicom.dataset_bytes import NATIVE, Branch, Leaf, Node, encode
 
 UIDS = st.from_regex(r"[0-9][0-9.]{0,63}", fullmatch=True)
@@ -109,6 +109,64 @@ def test_each_reference_in_one_sequence(
         assert dict(zip(references, verdict, strict=True)) == {**told, **failed}
         assert len(references) == len(told) + len(failed)
         assert ("FailedSOPSequence" in found) == bool(failed)
+
+
+@given(UIDS, DISTINCT, SYNTAXES)
+def test_our_request_is_read_as_it_was_meant(uid: str, references: list[Reference], syntax: Uid) -> None:
+    """What we ask is what we would understand, whatever the transfer syntax."""
+    assert (uid, tuple(references)) == parse_request(encode_request(Uid(uid), references, syntax), syntax)
+
+
+@given(UIDS, DISTINCT, SYNTAXES, st.data())
+def test_our_report_is_read_as_it_was_meant(
+    uid: str, references: list[Reference], syntax: Uid, data: st.DataObject
+) -> None:
+    """What we would report is what we understand: committed or the reason, and nothing else of one that is cut."""
+    verdict = tuple(data.draw(st.sampled_from([None, *FailureReason])) for _ in references)
+    transaction = Transaction(1, Uid(uid), "MODALITY", "PACSNODE", datetime(2026, 1, 1, tzinfo=UTC))
+    report = encode_report(Commitment(transaction, tuple(references), verdict), syntax, retrieve_ae_title="PACSNODE")
+    told = dict(zip(references, verdict, strict=True))
+    failed = {one.sop_instance_uid: int(reason) for one, reason in told.items() if reason is not None}
+    committed = frozenset(one for one, reason in told.items() if reason is None)
+
+    assert CommitmentReport(Uid(uid), committed, failed) == parse_report(report, syntax)
+    # Cut between two elements less is told, never anything else.
+    less, _ = told_by(report[: data.draw(st.integers(0, len(report) - 1))], syntax)
+    assert less is None or (less.committed <= committed and less.failed.items() <= failed.items())
+
+
+def told_by(data: bytes, syntax: Uid) -> tuple[CommitmentReport | None, str]:
+    """What is reported, or what is wrong with it."""
+    try:
+        return parse_report(data, syntax), ""
+    except BadDataset as error:
+        return None, str(error)
+
+
+def test_a_failure_goes_before_all() -> None:
+    """What is committed and failed at once has failed, and a failure without a reason, or with 0, is a failure."""
+    named = (Leaf(0x00081150, "UI", padded("1.2")), Leaf(0x00081155, "UI", padded("1.3")))
+    reasons = [(), (Leaf(0x00081197, "US", b"\0\0"),), (Leaf(0x00081197, "US", b""),)]
+    for reason in reasons:
+        failed = Branch(0x00081198, ((*named, *reason),), has_length=True, items_have_length=True)
+        committed = Branch(0x00081199, (named,), has_length=True, items_have_length=True)
+        report = encode([Leaf(0x00081195, "UI", padded("2.25.1")), failed, committed], NATIVE[0])
+
+        assert CommitmentReport(Uid("2.25.1"), frozenset(), {Uid("1.3"): 0x0110}) == parse_report(report, NATIVE[0])
+
+
+@given(NODES, st.binary(max_size=200), st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255))), SYNTAXES)
+def test_any_report_at_all(nodes: list[Node], noise: bytes, changes: list[tuple[int, int]], syntax: Uid) -> None:
+    """Bytes of any kind are read, or refused by BadDataset in at most 64 ASCII characters; nothing else is raised."""
+    changed = bytearray(request("2.25.1", [Reference(Uid("1.2"), Uid("1.3"))], syntax).replace(b"\x99", b"\x98"))
+    for place, byte in changes:
+        changed[place % len(changed)] = byte
+    for data in (encode(nodes, syntax), noise, bytes(changed)):
+        report, complaint = told_by(data, syntax)
+        assert complaint.isascii()
+        assert len(complaint) <= 64
+        assert bool(complaint) != bool(report)
+        assert report is None or (all(report.failed.values()) and (report.committed or report.failed))
 
 
 def _named(item: Dataset) -> Reference:

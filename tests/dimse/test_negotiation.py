@@ -419,9 +419,9 @@ def test_no_roles_without_role_selection(node: Running) -> None:
 @pytest.mark.parametrize(
     ("sop_class", "asked", "answered", "result"),
     [
-        (STORAGE_COMMITMENT, (1, 1), (1, 0), 0),
+        (STORAGE_COMMITMENT, (1, 1), (1, 1), 0),
         (STORAGE_COMMITMENT, (1, 0), (1, 0), 0),
-        (STORAGE_COMMITMENT, (0, 1), None, 1),
+        (STORAGE_COMMITMENT, (0, 1), (0, 1), 0),
         (VERIFICATION, (0, 1), None, 0),
         (STUDY_GET, (1, 1), None, 0),
         ("1.2.3.4", (1, 1), None, 3),
@@ -430,7 +430,7 @@ def test_no_roles_without_role_selection(node: Running) -> None:
 def test_roles_of_other_classes(
     node: Running, sop_class: str, asked: tuple[int, int], answered: tuple[int, int] | None, result: int
 ) -> None:
-    """We are SCP alone of everything but storage: no role beyond that is granted, and no answer is a refusal."""
+    """Of storage commitment both roles are granted, of others none but the default: no answer is a refusal."""
     request = associate_rq((Offer(1, sop_class),), user_items=role(sop_class, scu=asked[0], scp=asked[1]))
     with RawPeer(node.port) as peer:
         accepted = peer.associate(request=request)

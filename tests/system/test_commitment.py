@@ -1,7 +1,8 @@
-"""Storage Commitment by a node in its own process, which is killed between the request and the report."""
+"""Storage Commitment by nodes in their own processes: killed between request and report; one that asks another."""
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 
+from tests.cli.folder import run
 from tests.dimse import images
 from tests.dimse.raw_peer import CT, EXPLICIT, Offer, RawPeer
 from tests.dimse.test_commitment import request_commitment, sequence
@@ -70,3 +72,30 @@ def test_killed_between_request_and_report(tmp_path: Path) -> None:
         assert "open commitments: 0" in node.run("status")
 
     assert {(1, uid) for uid in TRANSACTIONS} == heard
+
+
+def test_asked_of_another_node_beside_our_own(tmp_path: Path) -> None:
+    """What a command asks of another node, and does not wait for, is reported to the running one, and shown later."""
+    with LiveNode(tmp_path / "ours") as ours:
+        theirs = f'[peers.ASKER]\nae_title = "PACSNODE"\nhost = "127.0.0.1"\nport = {ours.port}\n'
+        with LiveNode(tmp_path / "theirs", theirs) as other:
+            for node in (ours, other):
+                with RawPeer(node.port) as peer:
+                    peer.associate([Offer(1, CT, (EXPLICIT,))])
+                    assert 0 == peer.store(1, CT, images.uid_of(1), images.image(1)).status
+                    peer.release()
+            with ours.config.open("a") as file:
+                file.write(
+                    f'[peers.OTHER]\nae_title = "PACSNODE"\nhost = "127.0.0.1"\nport = {other.port}\n'
+                    '[commitment]\nsame_association_wait = "1 ms"\n'
+                )
+            asked = run("--config", ours.config, "peer", "commit", "OTHER", "--study", images.STUDY, "--json")
+            (told,) = json.loads(asked.stdout)
+            uid = told["transaction_uid"]
+            other.wait_for(f"event=commitment_reported transaction={uid} ")
+            shown = run("--config", ours.config, "peer", "inquiry", uid, "--json")
+
+    assert [(0, [1, 0, 0])] == [
+        (shown.exit_code, [one["committed"], one["failed"], one["unanswered"]]) for one in json.loads(shown.stdout)
+    ]
+    assert (75 if told["unanswered"] else 0) == asked.exit_code
