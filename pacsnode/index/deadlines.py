@@ -15,7 +15,7 @@ import apsw
 
 from pacsnode.errors import QueryTooLong
 
-_AGAIN_SECONDS = 0.1  # an interrupt is lost on a statement that has not begun
+_AGAIN_SECONDS = 0.01  # an interrupt is lost on a statement that has not begun
 
 
 class Deadlines:
