@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from pacsnode.commitment.database import Database, moment_column, moment_of, references_column, references_of
+from pacsnode.commitment.database import Database, references_column, references_of
 from pacsnode.errors import NotAllowed
+from pacsnode.index.statefile import moment_column, moment_of
 from pacsnode.model import CommitmentReport, Inquiry, Reference, Uid
 
 _COLUMNS = "transaction_uid, called_ae, asked_at, referenced, reasons, refusal, reported_at"

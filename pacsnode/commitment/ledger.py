@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pacsnode.commitment.database import NAME, Database, moment_column, moment_of, references_column, references_of
+from pacsnode.commitment.database import NAME, Database, references_column, references_of
 from pacsnode.commitment.inquiries import Inquiries
 from pacsnode.errors import IndexFailure
+from pacsnode.index.statefile import moment_column, moment_of
 from pacsnode.model import Commitment, CommitmentRequest, FailureReason, Transaction, Uid
 
 _COLUMNS = "number, transaction_uid, calling_ae, called_ae, requested_at"
