@@ -90,7 +90,7 @@ def _facts(made: Report) -> str:
 
 def _section(result: Result) -> str:
     changed = [
-        f"{field.name} = {getattr(result.settings, field.name):g}"
+        f"{field.name} = {getattr(result.settings, field.name):,}"
         for field in fields(Settings)
         if getattr(result.settings, field.name) != field.default
     ]
