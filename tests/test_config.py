@@ -10,13 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacsnode import app, config
-from pacsnode.config import Access, Address, Config, Limits, Log, Node, PeerEntry, Storage, Table, Tls
+from pacsnode.config import Access, Address, Config, Jobs, Limits, Log, Node, PeerEntry, Storage, Table, Tls
 from pacsnode.dicom import charset
 from pacsnode.errors import ConfigError
 from pacsnode.model import DuplicatePolicy, Peer
 
 REPOSITORY = Path(__file__).parents[1]
-TABLES: tuple[type[Table], ...] = (Node, Access, PeerEntry, Storage, Tls, Limits, Log)
+TABLES: tuple[type[Table], ...] = (
+    Node,
+    Access,
+    PeerEntry,
+    Storage,
+    Tls,
+    Limits,
+    Log,
+    *map(type, Jobs().tables.values()),
+)
 PEER = '[peers.WS]\nhost = "10.0.0.5"\nport = 104\n'
 
 TLS_LISTEN = "[node]\ntls_listen = '0.0.0.0'\n"
@@ -32,7 +41,7 @@ LISTEN = (
 HOST = 'not a host; a name, an IPv4 address or an IPv6 address such as "::1"'
 RIGHTS = "not among the choices; 'echo', 'store', 'find', 'get', 'move' or 'commit'"
 NODE_KEYS = "known here are ae_title, aliases, listen, tls_listen, data, assume_charset, index"
-TABLE_NAMES = "known here are node, access, peers, storage, tls, limits, find, commitment, log"
+TABLE_NAMES = "known here are node, access, peers, storage, tls, limits, find, commitment, jobs, log"
 BUFFER = 'outside of what one association may hold in memory; "1 KiB" to "64 MiB"'
 DEADLINE = 'outside of what can be waited for; "1 ms" to "366 d"'
 LIST = 'not a list; a list such as ["A", "B"]'
