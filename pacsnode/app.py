@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
+from pacsnode.service import signals
 from pacsnode.storage.ballast import Ballast
 from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
@@ -56,8 +57,7 @@ def ballast(config: Config) -> Ballast:
 
 def assumptions(config: Config) -> Assumptions:
     """In which character set text is read that declares none, by who sent it."""
-    by_peer = {entry.title_for(name): entry.assume_charset for name, entry in config.peer_entries.items()}
-    return Assumptions({title: terms for title, terms in by_peer.items() if terms}, config.node.assume_charset)
+    return Assumptions(config.assumed_charsets, config.node.assume_charset)
 
 
 def is_new(config: Config) -> bool:
@@ -125,12 +125,16 @@ def hold(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, read_config: Callable[[], Config]) -> None:
     """Run the node until SIGTERM or SIGINT, then let associations end for a while and stop.
+
+    ``read_config`` reads the configuration anew, at each SIGHUP and ``pacsnode reload``.
 
     Raises NodeRunning, StoreError, IndexFailure and ConfigError; CannotListen where an address is taken or not ours.
     """
     from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
+
+    signals.ignore_reload()
 
     def settle() -> None:
         mark_file(config).move_on(archive)
@@ -139,7 +143,7 @@ def serve(config: Config) -> None:
     with open_archive(config, read_only=False) as archive, contextlib.closing(open_ledger(config)) as ledger:
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, settle).run()
+        Node(config, archive, ledger, settle, read_config).run()
 
 
 def open_ledger(config: Config) -> Ledger:

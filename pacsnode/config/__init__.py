@@ -1,5 +1,6 @@
 """The configuration. Door: ``load`` gives a frozen ``Config``; a mistake is a ConfigError that explains itself."""
 
+from pacsnode.config.changes import changed_keys
 from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
 from pacsnode.config.tables import (
     Access,
@@ -14,9 +15,10 @@ from pacsnode.config.tables import (
     Table,
     Tls,
     UnknownPeers,
+    UserIdentity,
 )
-from pacsnode.config.values import Address, duration_text, size_text
-from pacsnode.config.writer import beginning, reference, sample, schema, toml
+from pacsnode.config.values import Address, Network, Right, duration_text, size_text
+from pacsnode.config.writer import beginning, peer_table, reference, sample, schema, toml
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
@@ -28,17 +30,22 @@ __all__ = [
     "Find",
     "Limits",
     "Log",
+    "Network",
     "Node",
     "PeerEntry",
+    "Right",
     "Storage",
     "Table",
     "Tls",
     "UnknownPeers",
+    "UserIdentity",
     "beginning",
+    "changed_keys",
     "duration_text",
     "load",
     "locate",
     "new_node",
+    "peer_table",
     "reference",
     "sample",
     "schema",

@@ -50,7 +50,10 @@ class MoveService:
         operation.serve(self._access, "move", self._send_all)
 
     def _send_all(self, operation: RetrieveOperation) -> None:
-        destination = self._access.destination(operation.request.command.text(Element.MOVE_DESTINATION))
+        destination = self._access.destination(
+            operation.request.command.text(Element.MOVE_DESTINATION),
+            calling_ae=operation.association.titles.calling_ae,
+        )
         kinds = self._archive.index.kinds(operation.query)
         for start in range(0, len(kinds), peers.MAX_CONTEXTS):
             group = kinds[start : start + peers.MAX_CONTEXTS]

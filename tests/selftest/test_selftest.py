@@ -66,7 +66,7 @@ def test_lies_are_seen() -> None:
             StatusClaim("C-STORE", 0xB007, ("An imaginary warning.",), frozenset()),
         ),
         failure_reasons={**claims.failure_reasons, FailureReason.RESOURCE_LIMITATION: "Imaginary."},
-        rejections={**claims.rejections, Rejection(1, 2, 1, "no reason given"): "Imaginary."},
+        rejections={**claims.rejections, Rejection(1, 3, 1, "no reason given"): "Imaginary."},
     )
 
     syntaxes = len(ultrasound.transfer_syntaxes)
@@ -79,7 +79,7 @@ def test_lies_are_seen() -> None:
         "C-STORE: B007 An imaginary warning.",
         "C-FIND: no other status",
         "Storage Commitment: failure reason 0213: Imaginary.",
-        "Rejections: 1,2,1 Imaginary.",
+        "Rejections: 1,3,1 Imaginary.",
     ]
     assert expected == failed(run.prove(lying))
 
