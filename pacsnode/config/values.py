@@ -120,8 +120,10 @@ def _character_set(text: str) -> str:
 
 
 def _network(value: object) -> Network:
+    if isinstance(value, Network):
+        return value
     try:
-        return ipaddress.ip_network(value) if isinstance(value, str) else value  # type: ignore[return-value]
+        return ipaddress.ip_network(value if isinstance(value, str) else "")
     except ValueError as error:
         raise ValueError(
             'not an address or network; such as "10.0.0.5", "10.0.0.0/24" or "2001:db8::/64", no bits beside the mask'

@@ -85,18 +85,19 @@ def test_lies_are_seen() -> None:
 
 
 def test_policies_are_proved_too() -> None:
-    """Of another configuration the other claims are proved: refused duplicates, a limit of matches, another title."""
+    """Of another configuration the other claims are proved: refused duplicates, a limit of matches, users."""
     config = Config.model_validate_json("""{
         "node": {"ae_title": "ARCHIVE 7"},
         "storage": {"duplicates": "reject", "min_free": "4 GiB"},
-        "access": {"unknown_peers": "reject"},
+        "access": {"unknown_peers": "reject", "user_identity": "require", "users_file": "nowhere"},
         "peers": {"NEVER": {"host": "nobody.invalid", "port": 104}},
         "limits": {"results": 500, "associations": 1, "dataset": "1 KiB"}
     }""")
-    claims = replace(few(), config=config, statuses=claims_of(config).statuses)
-    report = run.prove(claims)
+    made = claims_of(config)
+    report = run.prove(replace(few(), config=config, statuses=made.statuses, rejections=made.rejections))
 
     assert [] == failed(report)
+    assert any(one.claim.startswith("1,2,1 ") and one.verdict is Verdict.PROVED for one in report.proofs)
     assert any(one.claim.startswith("C010") and one.verdict is Verdict.PROVED for one in report.proofs)
     assert any(one.claim.startswith("A700 There are more") and one.verdict is Verdict.PROVED for one in report.proofs)
 
