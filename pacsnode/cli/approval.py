@@ -50,7 +50,10 @@ def approve(who: str, name: str | None, port: int, allow: tuple[str, ...], dry_r
         return console.Exit.OK
     _append(config_file(), table)
     click.echo(table, nl=False)
-    reload(current)
+    try:
+        reload(current)
+    except ConfigError as error:
+        raise ConfigError(f"written to the configuration, but not in effect yet: {error}") from error
     console.print_line("written to the configuration and in effect")
     return console.Exit.OK
 

@@ -101,11 +101,12 @@ def _write(folder: Path, made: Mapping[str, Credentials]) -> None:
 
 
 def _hand_over(folder: Path, config: Config) -> None:
-    """Root makes the node's key for the user that the node runs as: whom the data belong to."""
+    """Root makes the node's key for the user that the node runs as, whom the data belong to; his group finds it."""
     if os.geteuid() == 0:
         with contextlib.suppress(OSError):
             owner = config.node.data.stat()
             os.chown(folder / f"{_NODE}.key", owner.st_uid, owner.st_gid)
+            os.chown(folder, -1, owner.st_gid)
 
 
 def _node_lines(folder: Path) -> str:

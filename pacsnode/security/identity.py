@@ -36,14 +36,17 @@ class Admitted:
 class Identities:
     """Checks users as the configuration wants it. Safe to use from several threads, each of which waits its turn."""
 
-    def __init__(self, config: Config) -> None:
-        """Raises ConfigError where the file of users or the key of tokens cannot be used."""
+    def __init__(self, config: Config, at_a_time: int = _AT_A_TIME) -> None:
+        """``at_a_time``: how many passcodes and tokens are checked.
+
+        Raises ConfigError where the file of users or the key of tokens cannot be used.
+        """
         access = config.access
         self._policy = access.user_identity
         self._policies = _policies_of_peers(config)
         self._users_file = access.users_file
         self._tokens = _tokens(access)
-        self._turns = threading.Semaphore(_AT_A_TIME)
+        self._turns = threading.Semaphore(at_a_time)
         if self._users_file and config.looks_at_users:
             users.read(self._users_file)
 

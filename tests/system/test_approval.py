@@ -105,3 +105,16 @@ def test_a_name_that_is_taken(node: LiveNode) -> None:
     assert "stays as it is" in done.stderr
     assert before == node.config.read_bytes()
     assert ["pacsnode.toml"] == [path.name for path in node.folder.iterdir() if "toml" in path.name]
+
+
+def test_another_change_waits_for_a_restart(node: LiveNode) -> None:
+    """Where the node refuses the file for what else changed in it, that is told; the table stays for the restart."""
+    assert not gets_in(RawPeer(node.port), "CT")
+    node.config.write_text(node.config.read_text().replace('min_free = "1 MiB"', 'min_free = "2 MiB"'))
+    command = [sys.executable, "-m", "pacsnode", "peer", "approve", "CT", "--config", str(node.config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert 78 == done.returncode
+    assert "not in effect yet: storage.min_free: cannot change while the node runs" in done.stderr
+    assert "CT" in config.load(node.config).peers
+    assert not gets_in(RawPeer(node.port), "CT")
