@@ -14,7 +14,20 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import associations, flat, hostile, large_move, machine, memory, query, receive, report, retrieve, scale
+from benchmarks import (
+    associations,
+    flat,
+    hostile,
+    large_move,
+    machine,
+    memory,
+    query,
+    receive,
+    report,
+    retrieve,
+    scale,
+    secured,
+)
 from benchmarks.figures import Figure
 from benchmarks.report import Report, Result
 from benchmarks.stage import QUICK, Settings, Stage
@@ -23,6 +36,7 @@ Benchmark = Callable[[Stage], list[Figure]]
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "receive": receive.run,
+    "tls": secured.run,
     "flat": flat.run,
     "retrieve": retrieve.run,
     "query": query.run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -109,6 +110,9 @@ class Connection:
         return event
 
     def _send_gathered(self, parts: Parts) -> None:
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.sendall(b"".join(parts))  # TLS gathers nothing: records are as long as what they are given
+            return
         sent = self._socket.sendmsg(parts)
         for index, part in enumerate(parts):
             if sent < len(part):

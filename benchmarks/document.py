@@ -18,6 +18,7 @@ _BUSY_STOLEN_PERCENT = 1.0
 
 _TITLES = {
     "receive": "Receiving (C-STORE)",
+    "tls": "Receiving by TLS 1.3, beside plain text",
     "flat": "Receiving while the index grows",
     "retrieve": "Retrieving (C-GET, C-MOVE)",
     "query": "Querying (C-FIND)",

@@ -7,6 +7,7 @@ import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 from benchmarks.associate import Offer, associate_rq, context_id, read_associate_ac
@@ -35,11 +36,27 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Papers:
+    """What a client needs for TLS, as paths of PEM files, which other processes can be given."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """A client's side of TLS."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+@dataclass(frozen=True, slots=True)
 class Called:
-    """A server on loopback."""
+    """A server on loopback; ``papers`` where it is called by TLS."""
 
     port: int
     ae_title: str
+    papers: Papers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +82,10 @@ class Association:
     ) -> None:
         sock = socket.create_connection(("127.0.0.1", called.port), timeout=timeout_seconds)
         try:
+            if tls is None and called.papers is not None:
+                tls = called.papers.context()
             if tls is not None:
                 sock = tls.wrap_socket(sock, server_hostname="localhost")
-                writing = Writing.PIECEMEAL  # TLS gathers nothing
             self._connection = Connection(sock, writing)
             self._associate(called, offers)
         except BaseException:

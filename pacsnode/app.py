@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from pacsnode.jobs.ledger import Ledger as RunLedger
 from pacsnode.jobs.runner import Runner
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
+from pacsnode.service import signals
 from pacsnode.storage.ballast import Ballast
 from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
@@ -58,8 +59,7 @@ def ballast(config: Config) -> Ballast:
 
 def assumptions(config: Config) -> Assumptions:
     """In which character set text is read that declares none, by who sent it."""
-    by_peer = {entry.title_for(name): entry.assume_charset for name, entry in config.peer_entries.items()}
-    return Assumptions({title: terms for title, terms in by_peer.items() if terms}, config.node.assume_charset)
+    return Assumptions(config.assumed_charsets, config.node.assume_charset)
 
 
 def is_new(config: Config) -> bool:
@@ -127,12 +127,16 @@ def hold(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, read_config: Callable[[], Config]) -> None:
     """Run the node until SIGTERM or SIGINT, then let associations end for a while and stop.
+
+    ``read_config`` reads the configuration anew, at each SIGHUP and ``pacsnode reload``.
 
     Raises NodeRunning, StoreError, IndexFailure and ConfigError; CannotListen where an address is taken or not ours.
     """
     from pacsnode.node import Node  # pynetdicom takes half a second, which the offline commands need not wait for
+
+    signals.ignore_reload()
 
     def settle() -> None:
         mark_file(config).move_on(archive)
@@ -145,7 +149,7 @@ def serve(config: Config) -> None:
     ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, jobs, settle).run()
+        Node(config, archive, ledger, jobs, settle, read_config).run()
 
 
 def engaged_jobs(config: Config, archive: Archive) -> contextlib.AbstractContextManager[Runner]:

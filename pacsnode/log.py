@@ -44,6 +44,11 @@ def start(level: str = "INFO", stream: TextIO | None = None) -> None:
     root.setLevel(logging.WARNING)
     # What no line shows need not be found out for each.
     logging.logProcesses = logging.logThreads = logging.logMultiprocessing = False
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """The least level of our events that is written from now on."""
     _LOGGER.setLevel(level)
 
 

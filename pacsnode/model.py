@@ -327,6 +327,8 @@ class Peer:
     allow: frozenset[str] = frozenset({"echo", "store", "find", "get", "move", "commit"})
     associations: int = 1  # at a time, for one C-MOVE to it
     match_unknown: bool = True  # does what is unknown match in its queries?
+    move_destinations: frozenset[str] | None = None  # AE titles; None is all
+    max_associations: int = 0  # that it may open at a time; 0 is as many as any peer
 
 
 @dataclass(frozen=True, slots=True)

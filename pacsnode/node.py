@@ -1,98 +1,134 @@
-"""The running node: the composition of archive, services and listeners, from ready to stopped."""
+"""The running node: the composition of archive, services and listeners, from ready to stopped, and its reload."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from signal import Signals as Signal
 
 from pacsnode import __version__, log
 from pacsnode.archive import Archive
+from pacsnode.codec import sandbox
 from pacsnode.codec.images import Scratch
-from pacsnode.codec.sandbox import Limits, Sandbox
+from pacsnode.codec.sandbox import Sandbox
 from pacsnode.codec.transcode import Transcoder
 from pacsnode.commitment.commitments import Commitments
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.commitment.verdict import Judge
-from pacsnode.config import Address, Config
+from pacsnode.config import Address, Config, Limits
+from pacsnode.dicom.charset import Assumptions
 from pacsnode.dimse import contexts, server, tls
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Service
 from pacsnode.dimse.commitment import CommitmentService
+from pacsnode.dimse.complaints import Complaints
+from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.echo import EchoService
 from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
 from pacsnode.dimse.inquiry import ReportService
 from pacsnode.dimse.move import MoveService
+from pacsnode.dimse.reception import Reception
 from pacsnode.dimse.report import ReportCaller
-from pacsnode.dimse.server import Entity, Listener
+from pacsnode.dimse.server import Entity, Listener, Terms
 from pacsnode.dimse.store import StoreService
-from pacsnode.errors import CannotListen, IndexFailure
+from pacsnode.errors import CannotListen, IndexFailure, PacsNodeError
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.schedule import scheduled
+from pacsnode.model import Peer
+from pacsnode.security import bindings, certificates
+from pacsnode.security.callers import Sighting, Sightings
+from pacsnode.security.certificates import Expiry
+from pacsnode.security.identity import Identities
 from pacsnode.service import control, descriptors, systemd
 from pacsnode.service.job_order import JobOrder
-from pacsnode.service.signals import StopSignals
+from pacsnode.service.reload import Part, Reload
+from pacsnode.service.signals import Signals
 from pacsnode.wire.command import CommandField
 
 _SETTLE_SECONDS = 600.0
+_WARN_SECONDS = 86_400.0
 _ALLOCATIONS_BEFORE_COLLECTION = 20_000
 _CODEC_PROCESSES = min(4, os.cpu_count() or 1)  # most that decode for retrieves at a time
 _CODEC_NICENESS = 5  # who stores comes before who decodes
 _REPORT_END_SECONDS = 2.0  # for the thread of the reports to see that it was cut off
+# What listeners and index were made with stays until they are made again.
+_FIXED = {"limits.query_deadline", "limits.association_deadline"}
+_TAKEN = {
+    *("access", "peers", "tls", "find", "node.aliases", "node.assume_charset"),
+    *("commitment.same_association_wait", "commitment.retry_for"),
+    *({f"limits.{key}" for key in Limits.model_fields} - _FIXED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a configuration makes of a node that goes on: whoever associates from now on meets this."""
+
+    entity: Entity
+    acceptor: ssl.SSLContext | None
+    requestor: ssl.SSLContext | None
+    expiries: Sequence[Expiry]
 
 
 class Node:
     """One node over an open archive, the ledger of what it has to report, and its jobs."""
 
     def __init__(
-        self, config: Config, archive: Archive, ledger: Ledger, jobs: Runner, settle: Callable[[], None]
+        self,
+        config: Config,
+        archive: Archive,
+        ledger: Ledger,
+        jobs: Runner,
+        settle: Callable[[], None],
+        read_config: Callable[[], Config],
+        parts: Sequence[Part] = (),
     ) -> None:
         """``settle`` is called every now and then: it notes down how far the archive is settled.
 
+        ``read_config`` reads the configuration anew; ``parts`` are those besides the node's own that it concerns.
         Raises ConfigError for the files of TLS.
         """
         self._config = config
         self._archive = archive
+        self._ledger = ledger
         self._jobs = jobs
+        self._sandbox = Sandbox(_CODEC_PROCESSES, sandbox.Limits(niceness=_CODEC_NICENESS))
+        self._transcoder = Transcoder(self._sandbox, Scratch(config.node.data / "spool"))
         self._settle = settle
         self._admission = Admission(config.limits)
-        access = Access(
-            titles=(config.node.ae_title, *config.node.aliases),
-            peers=config.peers.values(),
-            any_called_ae=not config.access.match_called_ae,
-        )
-        self._acceptor = tls.for_acceptor(config.tls) if config.node.tls_listen else None
-        self._sandbox = Sandbox(_CODEC_PROCESSES, Limits(niceness=_CODEC_NICENESS))
-        transcoder = Transcoder(self._sandbox, Scratch(config.node.data / "spool"))
-        has_tls_peers = any(peer.tls for peer in config.peers.values())
-        requestor = tls.for_requestor(config.tls) if has_tls_peers else None
-        self._commitments = _commitments(config, archive, ledger, requestor)
-        services = {
-            **_services(config, archive, access, requestor, transcoder),
-            CommandField.C_STORE_RQ: StoreService(archive, access, jobs.latency.note),
-            CommandField.N_ACTION_RQ: CommitmentService(
-                self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
-            ),
-            CommandField.N_EVENT_REPORT_RQ: ReportService(ledger.inquiries, archive.clock),
-        }
-        self._entity = Entity(access, self._admission, services, config.limits)
+        self._allowances, self._complaints = Allowances(), Complaints()
+        self._unknown = Sightings(archive.clock)
+        self._plain = Sightings(archive.clock) if config.node.tls_listen else None
+        requestor = _requestor(config)
+        self._caller = ReportCaller(config.node.ae_title, config.limits, requestor)
+        self._commitments = _commitments(config, archive, ledger, self._caller)
+        self._made = self._make(config, requestor)
+        self._listeners: dict[Listener, Address] = {}
+        own = Part(_TAKEN, self._prepare)
+        self._reload = Reload(config, read_config, (own, Part(["log"], _prepare_log), *parts))
 
     def run(self) -> None:
         """Listen, serve until a stop signal, drain. Raises CannotListen."""
         descriptors.raise_limit()
         with ExitStack() as stack:
-            signals = StopSignals()
+            signals = Signals()
             stack.callback(signals.close)
             stack.enter_context(self._sandbox)
-            plain = [stack.enter_context(self._listener(at, None)) for at in self._config.node.listen]
-            secured = [stack.enter_context(self._listener(at, self._acceptor)) for at in self._config.node.tls_listen]
+            plain = [stack.enter_context(self._listener(at, secured=False)) for at in self._config.node.listen]
+            secured = [stack.enter_context(self._listener(at, secured=True)) for at in self._config.node.tls_listen]
             orders = {"job": JobOrder(self._jobs)}
-            stack.enter_context(control.answering(self._config.node.data, self._report, orders))
+            stack.enter_context(control.answering(self._config.node.data, self._answers(), orders))
             self._commitments.start()
             stack.callback(self._commitments.stop, self._config.limits.connect + _REPORT_END_SECONDS)
             stack.enter_context(scheduled(self._jobs, self._archive.clock, end_seconds=self._config.limits.drain))
@@ -105,37 +141,114 @@ class Node:
                 version=__version__,
             )
             systemd.notify("READY=1", f"STATUS=listening on {','.join(map(_text, plain + secured))}")
-            while (received := signals.wait(_SETTLE_SECONDS)) is None:
-                self._settle()
+            received = self._await_stop(signals)
             log.event("stopping", signal=received.name, associations=self._admission.associations)
             systemd.notify("STOPPING=1")
             self._jobs.stop()
             # Listeners go on while we drain, so that new requests hear of temporary congestion and come again later.
-            self._admission.drain(self._config.limits.drain)
+            self._admission.drain(self._reload.config.limits.drain)
         log.event("stopped")
 
-    def _listener(self, address: Address, acceptor: ssl.SSLContext | None) -> AbstractContextManager[Listener]:
+    def _await_stop(self, signals: Signals) -> Signal:
+        """Settle every now and then, and reload when told to, until a signal to stop."""
+        warn_at = 0.0
+        while True:
+            if time.monotonic() >= warn_at:
+                self._warn_of_expiry()
+                warn_at = time.monotonic() + _WARN_SECONDS
+            received = signals.wait(_SETTLE_SECONDS)
+            if received is None:
+                self._settle()
+            elif received == Signal.SIGHUP:
+                with suppress(PacsNodeError):  # which is logged
+                    self._reload()
+                warn_at = 0.0
+            else:
+                return received
+
+    def _warn_of_expiry(self) -> None:
+        for reason in self._expiring():
+            log.event("certificate_expires", level=logging.WARNING, reason=reason)
+
+    def _make(self, config: Config, requestor: ssl.SSLContext | None) -> _Made:
+        archive = self._archive
+        access = Access(
+            titles=(config.node.ae_title, *config.node.aliases),
+            peers=config.peers.values(),
+            any_called_ae=not config.access.match_called_ae,
+            bindings=bindings.of_peers(config),
+        )
+        reception = Reception(access, Identities(config), self._unknown, self._plain)
+        services = {
+            **_services(config, archive, access, requestor, self._transcoder),
+            CommandField.C_STORE_RQ: StoreService(archive, access, self._jobs.latency.note),
+            CommandField.N_ACTION_RQ: CommitmentService(
+                self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
+            ),
+            CommandField.N_EVENT_REPORT_RQ: ReportService(self._ledger.inquiries, archive.clock),
+        }
+        entity = Entity(reception, self._admission, services, config.limits, self._allowances, self._complaints)
+        acceptor = tls.for_acceptor(config.tls) if config.node.tls_listen else None
+        return _Made(entity, acceptor, requestor, certificates.expiries(config.tls.files))
+
+    def _prepare(self, config: Config) -> Callable[[], None]:
+        """See Part."""
+        made = self._make(config, _requestor(config))
+
+        def take_effect() -> None:
+            self._made = made
+            self._archive.assumed = _assumptions(config)
+            self._admission.adopt(config.limits)
+            self._unknown.forget({peer.ae_title for peer in config.peers.values()})
+            self._caller.adopt(config.limits, made.requestor)
+            self._commitments.adopt(_callable(config), config.commitment)
+            for listener, address in self._listeners.items():
+                listener.adopt(self._terms(config, address, secured=listener.terms.tls is not None))
+
+        return take_effect
+
+    def _terms(self, config: Config, address: Address, *, secured: bool) -> Terms:
+        acceptor = self._made.acceptor if secured else None
+        return Terms(self._made.entity, config.accepts_unknown_peers(address), acceptor)
+
+    def _listener(self, address: Address, *, secured: bool) -> AbstractContextManager[Listener]:
+        terms = self._terms(self._config, address, secured=secured)
         try:
             listener = server.listen(
                 (address.host, address.port),
-                self._entity,
+                terms.entity,
                 ae_title=self._config.node.ae_title,
                 storage=contexts.storage_classes(self._config.storage.private_sop_classes),
-                accepts_unknown=self._config.accepts_unknown_peers(address),
-                tls=acceptor,
+                accepts_unknown=terms.accepts_unknown,
+                tls=terms.tls,
             )
         except OSError as error:
             raise CannotListen(
                 f"cannot listen on {address}: {error.strerror or error}; "
-                f"change {'listen' if acceptor is None else 'tls_listen'} in table [node], "
+                f"change {'tls_listen' if secured else 'listen'} in table [node], "
                 "or stop what uses the address"
             ) from error
+        self._listeners[listener] = address
         return _serving(listener)
+
+    def _answers(self) -> control.Answers:
+        return {
+            control.STATUS: lambda _: self._report(),
+            "reload": lambda _: self._reloaded(),
+            "pending": lambda _: {"pending": list(map(_row, self._unknown.all()))},
+        }
+
+    def _reloaded(self) -> dict[str, object]:
+        try:
+            return {"changed": self._reload()}
+        except PacsNodeError as error:
+            return {"error": str(error)}
 
     def _report(self) -> dict[str, object]:
         return {
             "associations": self._admission.associations,
             "open_commitments": self._commitments.count,
+            "plain_text": [f"{one.ae_title} at {one.address}" for one in self._plain.all()] if self._plain else [],
             **self._told_of_jobs(),
         }
 
@@ -148,7 +261,11 @@ class Node:
 
     def _degraded(self) -> list[str]:
         reasons = (getattr(part, "degraded", "") for part in (self._archive.store, self._archive.index))
-        return [reason for reason in reasons if reason]
+        return [*filter(None, reasons), *self._expiring()]
+
+    def _expiring(self) -> list[str]:
+        now, ahead = self._archive.clock(), timedelta(seconds=self._reload.config.tls.expiry_warning)
+        return [*filter(None, (expiry.warning(now, ahead) for expiry in self._made.expiries))]
 
 
 @contextmanager
@@ -174,7 +291,7 @@ def _services(
             access,
             ae_title,
             archive if config.find.read_headers else None,
-            assumed=archive.assumed,
+            assumed=_assumptions(config),
         ),
         CommandField.C_GET_RQ: GetService(archive, access, transcoder),
         CommandField.C_MOVE_RQ: MoveService(
@@ -183,16 +300,48 @@ def _services(
     }
 
 
-def _commitments(config: Config, archive: Archive, ledger: Ledger, requestor: ssl.SSLContext | None) -> Commitments:
+def _commitments(config: Config, archive: Archive, ledger: Ledger, caller: ReportCaller) -> Commitments:
     storage = contexts.storage_classes(config.storage.private_sop_classes)
     return Commitments(
         ledger,
         Judge(archive, storage),
-        ReportCaller(config.node.ae_title, config.limits, requestor),
-        {peer.ae_title: peer for peer in config.peers.values()},
+        caller,
+        _callable(config),
         settings=config.commitment,
         clock=archive.clock,
     )
+
+
+def _row(sighting: Sighting) -> dict[str, object]:
+    return {
+        "id": sighting.id,
+        "ae_title": sighting.ae_title,
+        "address": sighting.address,
+        "tls": sighting.is_secured,
+        "certificate": sighting.fingerprint and f"sha256:{sighting.fingerprint}",
+        "certificate_names": list(sighting.names),
+        "first_seen": sighting.first_seen.isoformat(timespec="seconds"),
+        "last_seen": sighting.last_seen.isoformat(timespec="seconds"),
+        "count": sighting.count,
+    }
+
+
+def _callable(config: Config) -> dict[str, Peer]:
+    """Whom we can call, by AE title."""
+    return {peer.ae_title: peer for peer in config.peers.values()}
+
+
+def _requestor(config: Config) -> ssl.SSLContext | None:
+    has_tls_peers = any(peer.tls for peer in config.peers.values())
+    return tls.for_requestor(config.tls) if has_tls_peers else None
+
+
+def _assumptions(config: Config) -> Assumptions:
+    return Assumptions(config.assumed_charsets, config.node.assume_charset)
+
+
+def _prepare_log(config: Config) -> Callable[[], None]:
+    return partial(log.set_level, config.log.level)
 
 
 def _text(listener: Listener) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from pacsnode import config
 from pacsnode.config import Address, Tls
+from pacsnode.errors import ConfigError
 from tests.test_config import OWN, PEER, write
 
 
@@ -51,3 +52,63 @@ def test_peers_with_tls(tmp_path: Path) -> None:
 
     assert [("", True), ("", False)] == [(peer.tls_name, peer.tls) for peer in peers.values()]
     assert "ws" == named["WS"].tls_name
+
+
+def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may be what systemd hands over; where it does not, for a command beside the service, it is where the
+    service has it."""
+    path = write(tmp_path, "[tls]\ncertificate = 'credential:tls.pem'\nkey = 'credential:tls.key'\n")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    beside = config.load(path).tls
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/other.service")
+    within = config.load(path).tls
+
+    assert "/run/credentials/pacsnode.service/tls.key" == beside.key
+    assert "/run/credentials/other.service/tls.pem" == within.certificate
+
+
+DIGITS = "0123456789abcdef" * 4
+BOUND = "[node]\ntls_listen = '0.0.0.0'\n" + OWN + "client_ca = 'ca.pem'\n"
+COLONS = ":".join(DIGITS[at : at + 2] for at in range(0, 64, 2)).upper()
+
+
+def test_bindings_of_peers(tmp_path: Path) -> None:
+    """Networks and fingerprints are read as they are commonly written, and written down so that they load again."""
+    keys = f"addresses = ['10.0.0.5', '10.1.0.0/16', '::1']\ncertificates = ['sha256:{DIGITS}', '{COLONS}']\n"
+    loaded = config.load(write(tmp_path, BOUND + PEER + keys))
+    entry = loaded.peer_entries["WS"]
+    text = config.toml(loaded)
+
+    assert ["10.0.0.5/32", "10.1.0.0/16", "::1/128"] == [str(network) for network in entry.addresses]
+    assert (DIGITS, DIGITS) == entry.certificates
+    assert loaded == config.load(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            BOUND + PEER + "addresses = ['10.0.0.5/8']",
+            '[peers.WS] addresses = "10.0.0.5/8": not an address or network;',
+        ),
+        (BOUND + PEER + "addresses = ['ws']", '[peers.WS] addresses = "ws": not an address or network;'),
+        (BOUND + PEER + "addresses = [5]", "[peers.WS] addresses = 5: not an address or network;"),
+        (BOUND + PEER + "certificates = ['abc']", '[peers.WS] certificates = "abc": not a fingerprint;'),
+        (PEER + "require_tls = true", "[peers.WS]: what is asked of its TLS cannot be; [node] tls_listen is missing"),
+        (
+            BOUND + "require_client_certificate = false\n" + PEER + f"certificates = ['{DIGITS}']",
+            "[peers.WS]: its certificate is never seen; [tls] require_client_certificate = true",
+        ),
+        (PEER + "move_destinations = ['X']", "[peers.WS] move_destinations: X is no peer's AE title; one of those"),
+        (PEER + "user_identity = 'require'", "[access] user_identity: nobody can prove anything; users_file"),
+        ("[access]\nuser_identity = 'require'", "[access] user_identity: nobody can prove anything; users_file"),
+        ("[access]\ntoken_key = 'k'", "[access] token_audience: missing; token_key needs"),
+    ],
+)
+def test_what_cannot_be_asked_of_peers(tmp_path: Path, text: str, complaint: str) -> None:
+    """What is no address or fingerprint, and what nobody could ever fulfil, is a mistake."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, text))
+
+    assert complaint in str(caught.value)
+    assert 1 == len(str(caught.value).splitlines())

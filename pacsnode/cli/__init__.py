@@ -7,10 +7,13 @@ from pacsnode.cli.command import Nouns
 
 _NOUNS = {
     "serve": "Run the node in the foreground.",
+    "reload": "Have the running node read its configuration anew.",
     "init": "Write the configuration of a new node.",
     "config": "Check, show and explain the configuration.",
     "status": "Tell what is stored and what goes on.",
-    "peer": "List, test and ask the configured peers.",
+    "peer": "List, test and ask the configured peers; approve new ones.",
+    "user": "Add, remove and list the users of passcodes.",
+    "tls": "Make a small CA and certificates.",
     "import": "Store files, folders and zips.",
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",

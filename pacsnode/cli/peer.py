@@ -1,4 +1,4 @@
-"""``pacsnode peer``: the configured peers, whether they answer, and what they commit to."""
+"""``pacsnode peer``: the configured peers, whether they answer, what they commit to, and who is to become one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from pacsnode import app
-from pacsnode.cli import console, study
+from pacsnode.cli import approval, console, study
 from pacsnode.cli.command import Group, json_option, load_config
 from pacsnode.config import Config
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
@@ -16,7 +16,11 @@ from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 
 @click.group("peer", cls=Group)
 def command() -> None:
-    """List, test and ask the configured peers."""
+    """List, test and ask the configured peers; approve new ones."""
+
+
+command.add_command(approval.pending)
+command.add_command(approval.approve)
 
 
 @command.command("list")

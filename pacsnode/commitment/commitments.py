@@ -118,6 +118,12 @@ class Commitments:
         """How many transactions are not reported yet."""
         return len(self._open)
 
+    def adopt(self, peers: Mapping[str, Peer], settings: Settings) -> None:
+        """Go on with these; of the settings, first_retry stays."""
+        with self._changed:
+            self._peers, self._settings = peers, settings
+            self._wake()
+
     def can_call(self, ae_title: str) -> bool:
         """Do we know where this peer listens?"""
         return ae_title in self._peers
@@ -347,7 +353,10 @@ class Commitments:
                 begun.append(one)
                 yield self._ledger.read(one.transaction)
 
-        for _, was_taken in self._caller.report(self._peers[calling_ae], called_ae, readable()):
+        peer = self._peers.get(calling_ae)
+        if peer is None:
+            raise PeerFailure("no configured peer any more")
+        for _, was_taken in self._caller.report(peer, called_ae, readable()):
             one = begun[-1]
             if not was_taken:
                 self._charge(one, PeerFailure("the peer answered the report with a failure"))

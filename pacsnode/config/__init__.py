@@ -1,5 +1,6 @@
 """The configuration. Door: ``load`` gives a frozen ``Config``; a mistake is a ConfigError that explains itself."""
 
+from pacsnode.config.changes import changed_keys
 from pacsnode.config.jobs import Jobs, JobTable
 from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
 from pacsnode.config.schedule import Cron, Every, Schedule
@@ -16,9 +17,10 @@ from pacsnode.config.tables import (
     Storage,
     Tls,
     UnknownPeers,
+    UserIdentity,
 )
-from pacsnode.config.values import Address, duration_text, size_text
-from pacsnode.config.writer import beginning, reference, sample, schema, toml
+from pacsnode.config.values import Address, Network, Right, duration_text, size_text
+from pacsnode.config.writer import beginning, peer_table, reference, sample, schema, toml
 
 __all__ = [
     "ENVIRONMENT_VARIABLE",
@@ -34,18 +36,23 @@ __all__ = [
     "Jobs",
     "Limits",
     "Log",
+    "Network",
     "Node",
     "PeerEntry",
+    "Right",
     "Schedule",
     "Storage",
     "Table",
     "Tls",
     "UnknownPeers",
+    "UserIdentity",
     "beginning",
+    "changed_keys",
     "duration_text",
     "load",
     "locate",
     "new_node",
+    "peer_table",
     "reference",
     "sample",
     "schema",

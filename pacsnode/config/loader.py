@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +20,8 @@ from pacsnode.errors import ConfigError
 SYSTEM_FILE = Path("/etc/pacsnode/pacsnode.toml")
 ENVIRONMENT_VARIABLE = "PACSNODE_CONFIG"
 
+_CREDENTIAL = "credential:"
+_Table = TypeVar("_Table", bound=Table)
 _MAX_SHOWN_CHARACTERS = 60
 _TABLES_OF_TABLES = frozenset({"peers", "jobs"})
 _COMPLAINTS = {
@@ -75,12 +78,27 @@ def new_node(*, ae_title: str, listen: str, data: str) -> Node:
 
 
 def _with_paths(config: Config, data: Path, folder: Path) -> Config:
-    """The data folder, and the files of TLS where relative paths start at ``folder``."""
-    files = {key: getattr(config.tls, key) for key in ("certificate", "key", "client_ca", "peer_ca")}
-    tls = {key: str(folder / file) for key, file in files.items() if file}
+    """The data folder, and the files of TLS and of users where relative paths start at ``folder``."""
     return config.model_copy(
-        update={"node": config.node.model_copy(update={"data": data}), "tls": config.tls.model_copy(update=tls)}
+        update={
+            "node": config.node.model_copy(update={"data": data}),
+            "tls": _with_files(config.tls, folder, ("certificate", "key", "client_ca", "peer_ca")),
+            "access": _with_files(config.access, folder, ("users_file", "token_key")),
+        }
     )
+
+
+def _with_files(table: _Table, folder: Path, keys: Sequence[str]) -> _Table:
+    named = {key: getattr(table, key) for key in keys}
+    return table.model_copy(update={key: str(_file(folder, name)) for key, name in named.items() if name})
+
+
+def _file(folder: Path, name: str) -> Path:
+    if name.startswith(_CREDENTIAL):
+        # systemd.exec(5): what commands beside the service cannot see, they need not read either.
+        handed_over = os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/pacsnode.service")
+        return Path(handed_over) / name.removeprefix(_CREDENTIAL)
+    return folder / name
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,14 +21,17 @@ from pacsnode.config.values import (
     Address,
     AeTitle,
     Buffer,
+    CertificateName,
     CharacterSet,
     Count,
     DataFolder,
     Deadline,
+    Fingerprint,
     Host,
     HostOrNone,
     IndexFolder,
     Listeners,
+    Networks,
     PemFile,
     Port,
     Rate,
@@ -68,13 +71,31 @@ class Node(Table):
     """Folder of the index, which may be on a disk of its own; a relative path starts at the folder of the data."""
 
 
+class UserIdentity(Enum):
+    """What to do with the users that peers name when they associate (PS3.7 D.3.3.7)."""
+
+    OFF = "off"
+    ACCEPT = "accept"
+    REQUIRE = "require"
+
+
 class Access(Table):
-    """Who may open an association."""
+    """Who may open an association, see docs/access.md."""
 
     unknown_peers: UnknownPeers = UnknownPeers.AUTO
     """Calling AE titles that are no peer's: "accept" or "reject"; "auto" accepts on a loopback listener only."""
     match_called_ae: bool = True
     """true: an association has to name our AE title or an alias as the called one."""
+    user_identity: UserIdentity = UserIdentity.OFF
+    """Users that peers name: "off" ignores them, "accept" checks who is named, "require" rejects who proves nobody."""
+    users_file: PemFile = ""
+    """File of users and the hashes of their passcodes, see `pacsnode user`; it is read at each association."""
+    token_key: PemFile = ""
+    """Public key (PEM, JWK or JWK set) that JSON Web Tokens of users are signed with; "" takes no tokens."""
+    token_audience: str = ""
+    """The audience (`aud`) that a token has to name; needed with `token_key`."""
+    token_issuer: str = ""
+    """The issuer (`iss`) that a token has to name; "" is any."""
 
 
 class PeerEntry(Table):
@@ -88,6 +109,20 @@ class PeerEntry(Table):
     """Its port, 1 to 65535."""
     allow: Rights = frozenset({"echo", "store", "find", "get", "move", "commit"})
     """What it may do here: any of "echo", "store", "find", "get", "move", "commit"."""
+    move_destinations: tuple[AeTitle, ...] = ("*",)
+    """AE titles of the peers that it may have images sent to by C-MOVE; "*" is every peer."""
+    addresses: Networks = ()
+    """Addresses and networks that it connects from, such as "10.0.0.5" or "10.0.0.0/24"; by default any."""
+    require_tls: bool = False
+    """true: it may not connect to us without TLS."""
+    certificates: tuple[Fingerprint, ...] = ()
+    """SHA-256 of its certificate, or of that one's public key, one of which it has to show; by default any."""
+    certificate_names: tuple[CertificateName, ...] = ()
+    """Names one of which its certificate has to be made out to (alternative or common name); by default any."""
+    max_associations: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Associations at a time that it may open; 0 is `associations_per_peer` in `[limits]`."""
+    user_identity: Literal["", "off", "accept", "require"] = ""
+    """As `user_identity` in `[access]`, for this peer; "" is what stands there."""
     associations: Annotated[int, Field(ge=1, le=16)] = 1
     """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
     assume_charset: CharacterSet = ""
@@ -106,7 +141,8 @@ class PeerEntry(Table):
 
 
 class Tls(Table):
-    """TLS 1.2 and 1.3 (PS3.15 B.12), see docs/tls.md. Files are PEM; a relative path starts at this file's folder."""
+    """TLS 1.2 and 1.3 (PS3.15 B.12), see docs/tls.md. Files are PEM; a relative path starts at this file's folder, and
+    "credential:NAME" is what systemd hands over under that name (LoadCredential)."""
 
     certificate: PemFile = ""
     """This node's certificate, then those of intermediate CAs."""
@@ -118,6 +154,14 @@ class Tls(Table):
     """true: nobody connects without a certificate of `client_ca`; false: one is not asked for."""
     peer_ca: PemFile = ""
     """Certificates of the CAs that sign the certificates of peers we connect to; by default those of `client_ca`."""
+    expiry_warning: Deadline = 30 * 86_400.0
+    """Time before a certificate of these files expires from which on `status` and the log tell of it."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files of certificates that are named, by their keys."""
+        named = {key: getattr(self, key) for key in ("certificate", "client_ca", "peer_ca")}
+        return {key: path for key, path in named.items() if path}
 
 
 class Storage(Table):
@@ -239,8 +283,29 @@ class Config(Table):
                 tls_name=entry.tls_name,
                 associations=entry.associations,
                 match_unknown=entry.match_unknown,
+                move_destinations=None if "*" in entry.move_destinations else frozenset(entry.move_destinations),
+                max_associations=entry.max_associations,
             )
             for name, entry in self.peer_entries.items()
+        }
+
+    def user_identity_for(self, entry: PeerEntry) -> UserIdentity:
+        """What is to be done with the users that this peer names."""
+        return UserIdentity(entry.user_identity) if entry.user_identity else self.access.user_identity
+
+    @property
+    def looks_at_users(self) -> bool:
+        """Is there anybody whose users are of interest?"""
+        policies = {self.access.user_identity, *map(self.user_identity_for, self.peer_entries.values())}
+        return policies != {UserIdentity.OFF}
+
+    @property
+    def assumed_charsets(self) -> dict[str, str]:
+        """In which character set text of a peer is read that declares none, by AE title."""
+        return {
+            entry.title_for(name): entry.assume_charset
+            for name, entry in self.peer_entries.items()
+            if entry.assume_charset
         }
 
     def accepts_unknown_peers(self, listener: Address) -> bool:
@@ -261,6 +326,30 @@ class Config(Table):
         if bool(self.tls.certificate) != bool(self.tls.key):
             self._require("certificate", "key")
             self._require("key", "certificate")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_asked_of_peers_can_be(self) -> Self:
+        titles = {entry.ae_title or name for name, entry in self.peer_entries.items()}
+        for name, entry in self.peer_entries.items():
+            shows = bool(entry.certificates or entry.certificate_names)
+            if (shows or entry.require_tls) and not self.node.tls_listen:
+                raise ValueError(f"[peers.{name}]: what is asked of its TLS cannot be; [node] tls_listen is missing")
+            if shows and not self.tls.require_client_certificate:
+                raise ValueError(
+                    f"[peers.{name}]: its certificate is never seen; [tls] require_client_certificate = true"
+                )
+            if unknown := sorted(set(entry.move_destinations) - titles - {"*"}):
+                raise ValueError(f"[peers.{name}] move_destinations: {unknown[0]} is no peer's AE title; one of those")
+        return self
+
+    @model_validator(mode="after")
+    def _users_can_be_told(self) -> Self:
+        policies = {self.access.user_identity.value, *(entry.user_identity for entry in self.peer_entries.values())}
+        if UserIdentity.REQUIRE.value in policies and not (self.access.users_file or self.access.token_key):
+            raise ValueError("[access] user_identity: nobody can prove anything; users_file or token_key is missing")
+        if self.access.token_key and not self.access.token_audience:
+            raise ValueError("[access] token_audience: missing; token_key needs the audience that tokens are made for")
         return self
 
     def _require(self, key: str, because_of: str) -> None:

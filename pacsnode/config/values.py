@@ -38,6 +38,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _NO_PORT = re.compile(r"\[[^\[\]]+\]|[^\[\]:]+")
 _DICOM_TLS_PORT = 2762  # PS3.15 B.12
 _LISTENER = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _SINGLE_BYTE = "6|13|100|101|109|110|126|127|138|144|148|166|203"
 # PS3.3 Tables C.12-2 to C.12-5
@@ -46,6 +47,7 @@ _MAX_UID_CHARACTERS = 64  # PS3.5 9.1
 _MAX_AE_CHARACTERS = 16  # PS3.5 6.2, VR AE
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Right = Literal["echo", "store", "find", "get", "move", "commit"]
 
 
@@ -115,6 +117,24 @@ def _character_set(text: str) -> str:
             '"GB18030" or "ISO 2022 IR 149", more of them with backslashes between'
         )
     return text
+
+
+def _network(value: object) -> Network:
+    if isinstance(value, Network):
+        return value
+    try:
+        return ipaddress.ip_network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise ValueError(
+            'not an address or network; such as "10.0.0.5", "10.0.0.0/24" or "2001:db8::/64", no bits beside the mask'
+        ) from error
+
+
+def _fingerprint(text: str) -> str:
+    digits = text.lower().removeprefix("sha256:").replace(":", "")
+    if not _FINGERPRINT.fullmatch(digits):
+        raise ValueError('not a fingerprint; "sha256:" and 64 hexadecimal digits, see: pacsnode peer pending')
+    return digits
 
 
 def _one_or_many(value: object) -> object:
@@ -259,7 +279,21 @@ TlsListeners = Annotated[
 ]
 """As Listeners, but none is fine, ``""`` in a file, and the port is 2762 where none is said."""
 PemFile = Annotated[str, AfterValidator(_pem_file)]
-"""Path of a PEM file; "" where there is none."""
+"""Path of a file, ``credential:NAME`` for one that systemd hands over; "" where there is none."""
+Networks = Annotated[
+    tuple[
+        Annotated[
+            Network, PlainValidator(_network), PlainSerializer(str, return_type=str), _text_schema("10.0.0.0/24")
+        ],
+        ...,
+    ],
+    Field(),
+]
+"""Addresses, and networks of them."""
+CertificateName = Annotated[str, Field(min_length=1)]
+"""What a certificate may be made out to."""
+Fingerprint = Annotated[str, AfterValidator(_fingerprint), PlainSerializer("sha256:{}".format, return_type=str)]
+"""SHA-256 of a certificate or of its public key, as 64 hexadecimal digits; ``"sha256:…"`` in a file."""
 DataFolder = Annotated[Path, AfterValidator(_data_folder)]
 IndexFolder = Annotated[Path, AfterValidator(_index_folder)]
 CharacterSet = Annotated[str, AfterValidator(_character_set), Field(examples=["ISO_IR 100"])]

@@ -41,6 +41,11 @@ def toml(config: Config) -> str:
     return "\n".join(lines)
 
 
+def peer_table(name: str, values: Mapping[str, object]) -> str:
+    """A table of a peer with these keys, to be appended to a file."""
+    return "\n".join([f"[peers.{_key(name)}]", *_assignments(values), ""])
+
+
 def sample() -> str:
     """The sample file: every key with its default and what it means. Its peer is an example, and a comment."""
     lines = ["# The configuration of pacsnode: every key with its default.", *_comment(_INTRODUCTION), ""]

@@ -73,9 +73,14 @@ def claims_of(config: Config) -> Claims:
         keys=tuple(key for root in Root for key in keys.keys(root)),
         statuses=tuple(_statuses(config)),
         failure_reasons=REASONS,
-        rejections=negotiation.REJECTIONS,
+        rejections={one: when for one, when in negotiation.REJECTIONS.items() if _may_occur(config, one)},
         extended={uid: contexts.EXTENDED[service] for uid, (service, _) in contexts.QUERY_RETRIEVE.items()},
     )
+
+
+def _may_occur(config: Config, rejection: Rejection) -> bool:
+    """Users are refused only where they are looked at."""
+    return rejection != negotiation.USER_REFUSED or config.looks_at_users
 
 
 def _sop_classes(config: Config) -> Iterable[SopClass]:

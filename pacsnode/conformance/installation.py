@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pacsnode.config import Config, Table
+from pacsnode.config import Config, PeerEntry, Table, UserIdentity
 from pacsnode.conformance.claims import Claims
 from pacsnode.conformance.markdown import code, items, table
 from pacsnode.dicom import charset
@@ -119,6 +119,8 @@ def _security(config: Config) -> list[str]:
             (
                 _security_profile(config),
                 "Association level: AE titles are checked as in 4.5, and what a peer may do as in 6.1.",
+                _bound_peers(config),
+                _user_identity(config),
                 "Names, IDs and dates of patients are neither logged nor told in error comments.",
             )
         ),
@@ -131,7 +133,32 @@ def _security_profile(config: Config) -> str:
     asked = "is demanded" if config.tls.require_client_certificate else "is not asked for"
     return (
         "Secure transport connections: BCP 195 RFC 8996, 9325 TLS profile (PS3.15 B.12), TLS 1.2 and 1.3. "
-        f"A certificate of who connects {asked}; it is not bound to an AE title."
+        f"A certificate of who connects {asked}."
+    )
+
+
+def _bound_peers(config: Config) -> str:
+    bound = [name for name, entry in config.peer_entries.items() if _is_bound(entry)]
+    names = ", ".join(map(code, bound)) or "none as configured"
+    return f"Peers whose AE title is bound to addresses, TLS or certificates: {names}; others are rejected under it."
+
+
+def _is_bound(entry: PeerEntry) -> bool:
+    return bool(entry.addresses or entry.require_tls or entry.certificates or entry.certificate_names)
+
+
+def _user_identity(config: Config) -> str:
+    if not config.looks_at_users:
+        return "User Identity Negotiation (PS3.7 D.3.3.7): ignored as configured; types 1, 2 and 5 with table [access]."
+    policies = {config.access.user_identity, *map(config.user_identity_for, config.peer_entries.values())}
+    types = ["1 (username)"] if UserIdentity.ACCEPT in policies else []
+    types += ["2 (username and passcode)"] if config.access.users_file else []
+    types += ["5 (JSON Web Token)"] if config.access.token_key else []
+    whose = "required of some or all peers" if UserIdentity.REQUIRE in policies else "not required"
+    return (
+        f"User Identity Negotiation (PS3.7 D.3.3.7): types {', '.join(types)}; {whose}. A positive response is sent "
+        "where it is requested; who is refused is rejected permanently (1,2,1). "
+        "Types 2 and 5 over TLS or loopback only."
     )
 
 

@@ -36,6 +36,10 @@ class Admission:
         self._per_address: Counter[str] = Counter()
         self._is_draining = False
 
+    def adopt(self, limits: Limits) -> None:
+        """Count against these limits from now on; nobody who is in has to go."""
+        self._limits = limits
+
     @property
     def associations(self) -> int:
         """How many associations are open now."""
@@ -86,15 +90,15 @@ class Admission:
         """Did the connection have to make room?"""
         return sock not in self._silent and sock not in self._speaking
 
-    def admit(self, association: Association) -> Rejection | None:
-        """Count an association, or tell why there is no room for it."""
+    def admit(self, association: Association, most: int = 0) -> Rejection | None:
+        """Count an association, or tell why there is no room for it. ``most``: of its AE title; 0 is what any has."""
         calling_ae = association.titles.calling_ae
         with self._changed:
             if self._is_draining:
                 return negotiation.CONGESTION
             if len(self._associations) >= self._limits.associations:
                 return negotiation.TOO_MANY
-            if self._per_peer[calling_ae] >= self._limits.associations_per_peer:
+            if self._per_peer[calling_ae] >= (most or self._limits.associations_per_peer):
                 return negotiation.TOO_MANY
             allowed = self._limits.associations_per_address or math.inf
             if self._per_address[association.peer_address] >= allowed:

@@ -32,6 +32,7 @@ class Titles:
 
     calling_ae: str
     called_ae: str
+    user: str = ""  # for whom, where the requestor has told and we have looked at it
 
 
 class Transport:

@@ -62,7 +62,10 @@ class MoveService:
         operation.serve(self._access, "move", self._send_all)
 
     def _send_all(self, operation: RetrieveOperation) -> None:
-        destination = self._access.destination(operation.request.command.text(Element.MOVE_DESTINATION))
+        destination = self._access.destination(
+            operation.request.command.text(Element.MOVE_DESTINATION),
+            calling_ae=operation.association.titles.calling_ae,
+        )
         kinds = self._archive.index.kinds(operation.query)
         for group in grouped(kinds, self._transcoding, peers.MAX_CONTEXTS):
             # Other groups have an association of their own; a kind that appeared since then is in none, and fails.

@@ -49,6 +49,7 @@ class Request:
     roles: Mapping[str, Roles]
     asks_for_window: bool
     extended: Mapping[str, bytes] = field(default_factory=dict)  # application information by SOP class
+    identity: bytes | None = None  # a user identity sub-item, which is read where it is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +68,26 @@ class Rejection:
     source: int
     reason: int
     words: str
+    is_alert: bool = False  # somebody may pretend to be somebody else
 
 
 BAD_APPLICATION_CONTEXT = Rejection(1, 1, 2, "application context not supported")
 CALLING_AE_UNKNOWN = Rejection(1, 1, 3, "calling AE title not recognized")
 CALLED_AE_UNKNOWN = Rejection(1, 1, 7, "called AE title not recognized")
 BAD_PROTOCOL_VERSION = Rejection(1, 2, 2, "protocol version not supported")
+NOT_THAT_PEER = Rejection(1, 1, 3, "not who the calling AE title belongs to", is_alert=True)
+# PS3.7 D.3.3.7.3: permanently, by the service provider (ACSE related function).
+USER_REFUSED = Rejection(1, 2, 1, "user identity refused", is_alert=True)
 CONGESTION = Rejection(2, 3, 1, "temporary congestion")
 TOO_MANY = Rejection(2, 3, 2, "local limit exceeded")
 REJECTIONS: Mapping[Rejection, str] = MappingProxyType({
     BAD_APPLICATION_CONTEXT: "Another application context than that of DICOM.",
     CALLING_AE_UNKNOWN: "The calling AE title is no peer's, where unknown peers are rejected; or is none.",
     CALLED_AE_UNKNOWN: "The called AE title is not one of ours; or is none.",
+    NOT_THAT_PEER: "The calling AE title is a peer's, whose addresses, TLS or certificate are not those of who calls.",
+    USER_REFUSED: "The user is unknown, or not proven to be that; or none is named where one has to be.",
     BAD_PROTOCOL_VERSION: "The requester does not speak version 1 of the protocol.",
-    CONGESTION: "The node is stopping; try again in a minute.",
+    CONGESTION: "The node is stopping, or has many users to check; try again in a minute.",
     TOO_MANY: "As many associations as there may be: in all, of this AE title, or from this address.",
 })  # fmt: skip
 """When an association is rejected how (PS3.8 9.3.4): all rejections there are."""
@@ -102,19 +109,24 @@ def read_request(data: bytes) -> Request:
             roles=dict(codec.read_roles(raw) for kind, raw in user if kind == ItemType.ROLE_SELECTION),
             asks_for_window=any(kind == ItemType.ASYNCHRONOUS_WINDOW for kind, _ in user),
             extended=dict(codec.read_extended(raw) for kind, raw in user if kind == ItemType.EXTENDED_NEGOTIATION),
+            identity=next((raw for kind, raw in user if kind == ItemType.USER_IDENTITY), None),
         )
     except _UNREADABLE as error:
         raise ProtocolViolation("A-ASSOCIATE-RQ cannot be read", reason=AbortReason.INVALID_PARAMETER) from error
 
 
-def answer(request: Request, ours: Mapping[str, Supported], maximum_length: int) -> tuple[Answer, bytes]:
-    """Accept a request: what was agreed, and the A-ASSOCIATE-AC PDU to send."""
+def answer(
+    request: Request, ours: Mapping[str, Supported], maximum_length: int, identity_response: bytes | None = None
+) -> tuple[Answer, bytes]:
+    """Accept a request: what was agreed, and the A-ASSOCIATE-AC PDU to send. ``identity_response``: see Admitted."""
     agreed = contexts.accept(request.proposed, ours, request.roles, request.extended)
     user = [*_about_us(maximum_length), *(codec.roles_item(uid, agreed.roles[uid]) for uid in sorted(agreed.roles))]
     user += [codec.extended_item(uid, agreed.extended[uid]) for uid in sorted(agreed.extended)]
     if request.asks_for_window:
         # We handle one operation at a time, which an answer of 1,1 says (PS3.7 D.3.3.3).
         user.append(item(ItemType.ASYNCHRONOUS_WINDOW, _WINDOW_OF_ONE))
+    if identity_response is not None:
+        user.append(codec.identity_answer_item(identity_response))
     results = map(codec.result_item, agreed.results)
     # PS3.8 9.3.3: titles as received.
     return Answer(agreed.accepted, request.maximum_length), _pdu(PduType.ASSOCIATE_AC, request.titles, results, user)

@@ -52,17 +52,21 @@ class ReportCaller:
     def __init__(self, retrieve_ae_title: str, limits: Limits, secure: ssl.SSLContext | None = None) -> None:
         """``secure``: for peers with TLS, see ``tls.for_requestor``."""
         self._retrieve_ae_title = retrieve_ae_title
-        self._limits = limits
-        self._secure = secure
+        self._means = limits, secure
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._is_cut = False
+
+    def adopt(self, limits: Limits, secure: ssl.SSLContext | None) -> None:
+        """Call by these from now on."""
+        self._means = limits, secure
 
     def report(
         self, peer: Peer, called_ae: str, commitments: Iterable[Commitment]
     ) -> Iterator[tuple[Commitment, bool]]:
         """See Caller.report."""
         opened: list[Connection] = []
+        limits, secure = self._means
 
         def connected(connection: Connection) -> None:
             opened.append(connection)
@@ -73,8 +77,8 @@ class ReportCaller:
                 peer,
                 PAIRS,
                 calling_ae=called_ae or self._retrieve_ae_title,
-                limits=self._limits,
-                secure=self._secure,
+                limits=limits,
+                secure=secure,
                 roles=_WE_ARE_SCP,
                 connected=connected,
             ) as association:

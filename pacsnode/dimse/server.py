@@ -23,17 +23,18 @@ from pacsnode import log
 from pacsnode.config import Limits
 from pacsnode.dicom import part10
 from pacsnode.dimse import contexts, negotiation, waiting
-from pacsnode.dimse.access import Access
 from pacsnode.dimse.admission import Admission
 from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
 from pacsnode.dimse.complaints import Complaints
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.negotiation import Rejection, Request
+from pacsnode.dimse.reception import Reception, caller_of
 from pacsnode.dimse.tls import explained
 from pacsnode.dimse.waiting import WaitingRoom
 from pacsnode.errors import PacsNodeError, PeerFailure, PeerSilent, ProtocolViolation
 from pacsnode.model import Uid
+from pacsnode.security.bindings import Caller
 from pacsnode.wire import pdu
 from pacsnode.wire.pdu import AbortReason, ControlPdu, PduType
 
@@ -48,12 +49,21 @@ _RELEASED = "released"
 class Entity:
     """What all listeners of the node share."""
 
-    access: Access
+    reception: Reception
     admission: Admission
     services: Mapping[int, Service]
     limits: Limits
     allowances: Allowances = field(default_factory=Allowances)
     complaints: Complaints = field(default_factory=Complaints)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which a listener takes connections. A connection keeps those that it began on to its end."""
+
+    entity: Entity
+    accepts_unknown: bool
+    tls: ssl.SSLContext | None
 
 
 def listen(
@@ -77,9 +87,7 @@ def listen(
         contexts=contexts.supported(storage),  # as its own attribute the entity would drop the roles
         server_class=Listener,
         request_handler=_Handler,
-        entity=entity,
-        accepts_unknown=accepts_unknown,
-        tls=tls,
+        terms=Terms(entity, accepts_unknown, tls),
     )
     return cast(Listener, made)
 
@@ -90,24 +98,24 @@ class Listener(AssociationServer):
     request_queue_size = 1024  # a burst of connections that overflows it costs the next good one a second or three
     socket: _Socket
 
-    def __init__(
-        self, *args: Any, entity: Entity, accepts_unknown: bool, tls: ssl.SSLContext | None, **kwargs: Any
-    ) -> None:
-        self.entity = entity
-        self.accepts_unknown = accepts_unknown
-        self.tls = tls
+    def __init__(self, *args: Any, terms: Terms, **kwargs: Any) -> None:
+        self.terms = terms
         self._stopped = threading.Event()
         self._wake_reader, self._wake_writer = socket.socketpair()
         super().__init__(*args, **kwargs)
         # The kernel tells us of a connection when its first bytes have come: silent ones cost no thread.
-        patience = math.ceil(self.entity.limits.association_deadline)
+        patience = math.ceil(self.terms.entity.limits.association_deadline)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, patience)
         self.supported: dict[str, Proposed] = {str(context.abstract_syntax): context for context in self.contexts}
+
+    def adopt(self, terms: Terms) -> None:
+        """Take connections on these terms from now on; those that are there keep theirs."""
+        self.terms = terms
 
     def serve_forever(self, poll_interval: float | None = None) -> None:
         """Accept until ``shutdown``; blocks, never polls."""
         with selectors.DefaultSelector() as selector:
-            room = WaitingRoom(selector, self.entity.limits.association_deadline)
+            room = WaitingRoom(selector, self.terms.entity.limits.association_deadline)
             selector.register(self._wake_reader, selectors.EVENT_READ)
             selector.register(self.socket, selectors.EVENT_READ)
             while not self._stopped.is_set():
@@ -140,7 +148,7 @@ class Listener(AssociationServer):
         except OSError as error:
             self._accept_failed(error)
             return
-        self.entity.admission.enter(sock, address[0])
+        self.terms.entity.admission.enter(sock, address[0])
         if waiting.has_header(sock):
             self._start(sock, address)
         elif waiting.is_gone(sock):
@@ -153,9 +161,9 @@ class Listener(AssociationServer):
 
         Where all are associations there is nothing to do but wait, without spinning.
         """
-        if self.entity.complaints.allows("accept_failed", ""):
+        if self.terms.entity.complaints.allows("accept_failed", ""):
             log.event("accept_failed", level=logging.ERROR, reason=error)
-        if error.errno not in _NO_ROOM or not self.entity.admission.make_room():
+        if error.errno not in _NO_ROOM or not self.terms.entity.admission.make_room():
             self._stopped.wait(_PAUSE_SECONDS)
 
     def _heard(self, room: WaitingRoom, sock: _Socket, address: tuple[Any, ...]) -> None:
@@ -171,21 +179,21 @@ class Listener(AssociationServer):
         self._end(sock)
 
     def _end(self, sock: _Socket) -> None:
-        self.entity.admission.leave(sock)
+        self.terms.entity.admission.leave(sock)
         with contextlib.suppress(OSError):
             sock.recv(_A_FEW_BYTES, socket.MSG_DONTWAIT)  # closing with unread bytes would be a reset
         sock.close()
 
     def _start(self, sock: _Socket, address: tuple[Any, ...]) -> None:
         """Serve the connection in a thread of its own."""
-        self.entity.admission.spoke(sock)
+        self.terms.entity.admission.spoke(sock)
         thread = threading.Thread(
             target=self.RequestHandlerClass, args=(sock, address, self), name=f"association {address[0]}", daemon=True
         )
         try:
             thread.start()
         except RuntimeError as error:
-            if self.entity.complaints.allows("connection_refused", address[0]):
+            if self.terms.entity.complaints.allows("connection_refused", address[0]):
                 log.event("connection_refused", level=logging.ERROR, address=address[0], reason=error)
             self._end(sock)
 
@@ -196,29 +204,30 @@ class _Handler(RequestHandler):
     server: Listener
 
     def setup(self) -> None:
-        """Nothing to set up: pynetdicom's would make an Association of its own."""
+        """Only this: pynetdicom's would make an Association of its own."""
+        self.terms = self.server.terms
 
     def handle(self) -> None:
         """The outermost loop of an association: whatever happens, the connection ends and the node goes on."""
-        address, admission = str(self.client_address[0]), self.server.entity.admission
-        whole_by = time.monotonic() + self.server.entity.limits.association_deadline
-        connection = Connection(self.request, address, self.server.entity.limits.response)
+        address, admission = str(self.client_address[0]), self.terms.entity.admission
+        whole_by = time.monotonic() + self.terms.entity.limits.association_deadline
+        connection = Connection(self.request, address, self.terms.entity.limits.response)
         is_waiting = True
         try:
-            if self.server.tls is not None:
-                connection = self._secure(address, self.server.tls)
+            if self.terms.tls is not None:
+                connection = self._secure(address, self.terms.tls)
             association = self._associate(self._transport(connection), whole_by)
             admission.leave(self.request)
             is_waiting = False
             if association is not None:
-                _run(association, self.server.entity)
+                _run(association, self.terms.entity)
         except PacsNodeError as error:
             if isinstance(error, ProtocolViolation):
                 connection.finish(pdu.abort(2, error.reason))
             if not is_waiting or not admission.was_evicted(self.request):
                 self._log_end(address, error)
         except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place
-            if self.server.entity.complaints.allows("connection_crashed", address):
+            if self.terms.entity.complaints.allows("connection_crashed", address):
                 log.crash("connection_crashed", address=address)
             connection.finish(pdu.abort(2))
         finally:
@@ -229,13 +238,13 @@ class _Handler(RequestHandler):
         """Nothing left to finish."""
 
     def _log_end(self, address: str, error: PacsNodeError) -> None:
-        if self.server.entity.complaints.allows("connection_ended", address):
+        if self.terms.entity.complaints.allows("connection_ended", address):
             level = logging.INFO if isinstance(error, PeerFailure) else logging.WARNING
             log.event("connection_ended", level=level, address=address, reason=error)
 
     def _secure(self, address: str, tls: ssl.SSLContext) -> Connection:
         """Handshake in this thread, under a deadline: never where others are accepted."""
-        admission, limits = self.server.entity.admission, self.server.entity.limits
+        admission, limits = self.terms.entity.admission, self.terms.entity.limits
         try:
             secured = tls.wrap_socket(self.request, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
@@ -254,44 +263,52 @@ class _Handler(RequestHandler):
         return SecureConnection(secured, address, limits.response)
 
     def _transport(self, connection: Connection) -> Transport:
-        return Transport(connection, self.server.entity.limits, self.server.entity.allowances)
+        return Transport(connection, self.terms.entity.limits, self.terms.entity.allowances)
 
     def _associate(self, transport: Transport, whole_by: float) -> Association | None:
         """Read the A-ASSOCIATE-RQ and answer it; None when it was rejected. Raises PeerFailure, ProtocolViolation."""
-        entity = self.server.entity
+        entity = self.terms.entity
         event = transport.next_event(entity.limits.association_deadline, whole_by=whole_by)
         if isinstance(event, ControlPdu) and event.type == PduType.ABORT:
             raise PeerFailure("aborted by the peer")
         if not isinstance(event, ControlPdu) or event.type != PduType.ASSOCIATE_RQ:
             raise ProtocolViolation("expected an A-ASSOCIATE-RQ", reason=AbortReason.UNEXPECTED_PDU)
         request = negotiation.read_request(event.data)
-        rejection = entity.access.refuse(request, accepts_unknown=self.server.accepts_unknown)
-        if rejection is not None:
-            self._reject(transport.connection, request, rejection)
+        caller = caller_of(
+            transport.connection.peer_address, self.request if isinstance(self.request, ssl.SSLSocket) else None
+        )
+        found = entity.reception.receive(request, caller, accepts_unknown=self.terms.accepts_unknown, deadline=whole_by)
+        if isinstance(found, Rejection):
+            self._reject(transport.connection, request, caller, found)
             return None
-        answer, encoded = negotiation.answer(request, self.server.supported, entity.limits.pdu)
-        association = Association(transport, Titles(request.calling_ae, request.called_ae), answer)
-        rejection = entity.admission.admit(association)
+        answer, encoded = negotiation.answer(request, self.server.supported, entity.limits.pdu, found.response)
+        association = Association(transport, Titles(request.calling_ae, request.called_ae, found.name), answer)
+        rejection = entity.admission.admit(association, entity.reception.access.associations(request.calling_ae))
         if rejection is not None:
-            self._reject(transport.connection, request, rejection)
+            self._reject(transport.connection, request, caller, rejection)
             return None
         try:
             transport.connection.send([encoded])
         except PeerFailure:
             entity.admission.remove(association)
             raise
+        entity.reception.welcome(request, caller)
         return association
 
-    def _reject(self, connection: Connection, request: Request, rejection: Rejection) -> None:
-        if self.server.entity.complaints.allows("association_rejected", connection.peer_address):
-            log.event(
-                "association_rejected",
-                level=logging.WARNING,
-                address=connection.peer_address,
-                calling=request.calling_ae,
-                called=request.called_ae,
-                reason=rejection.words,
-            )
+    def _reject(self, connection: Connection, request: Request, caller: Caller, rejection: Rejection) -> None:
+        said = {
+            "address": caller.address,
+            "calling": request.calling_ae,
+            "called": request.called_ae,
+            "reason": rejection.words,
+        }
+        if rejection.is_alert:
+            if self.terms.entity.complaints.allows("security_alert", caller.address):
+                shown = caller.certificate.fingerprint if caller.certificate else None
+                log.event("security_alert", level=logging.WARNING, **said, certificate=shown)
+        elif self.terms.entity.complaints.allows("association_rejected", caller.address):
+            log.event("association_rejected", level=logging.WARNING, **said)
+        self.terms.entity.reception.refused(request, caller, rejection)
         connection.finish(pdu.associate_rj(rejection.result, rejection.source, rejection.reason))
 
 
@@ -319,6 +336,7 @@ def _run(association: Association, entity: Entity) -> None:
                 "association",
                 peer=association.titles.calling_ae,
                 called=association.titles.called_ae,
+                user=association.titles.user or None,
                 address=association.peer_address,
                 contexts=len(association.contexts),
                 operations=association.served,

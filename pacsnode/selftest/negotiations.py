@@ -17,15 +17,16 @@ from pacsnode.dimse import negotiation
 from pacsnode.selftest import requests
 from pacsnode.selftest.proof import Proof, proof
 from pacsnode.selftest.samples import ROOT
-from pacsnode.selftest.scene import Scene
+from pacsnode.selftest.scene import GUARDED, Scene
 from pacsnode.selftest.scratch import LOOPBACK, ScratchNode
 from pacsnode.selftest.scu import CALLING, Context, Scu, associated, encoded
-from pacsnode.wire.items import ProposedContext, Roles
+from pacsnode.wire.items import IdentityType, ItemType, ProposedContext, Roles, item
 
 _MOST_CONTEXTS = 128
 _SECONDS = 10.0
 _REJECTED = 3  # type of an A-ASSOCIATE-RJ
 _PAUSE_SECONDS = 0.01
+_MAXIMUM_LENGTH = bytes([ItemType.MAXIMUM_LENGTH, 0, 0, 4])  # the first sub-item of those that we make
 
 
 def prove_contexts(scene: Scene, claims: Claims) -> Iterator[Proof]:
@@ -106,6 +107,7 @@ def _refused(called: str) -> Iterator[bytes]:
     application_context = negotiation.APPLICATION_CONTEXT.encode("ascii")
     yield good.replace(application_context, application_context[:-1] + b"9")
     yield good[:6] + b"\0\2" + good[8:]  # another version of the protocol (PS3.8 9.3.2)
+    yield _with_user(_request(called, GUARDED), bytes([IdentityType.KERBEROS, 0, 0, 1, 0, 0, 0]))
 
 
 def _when_busy(scene: Scene) -> Iterator[tuple[int, int, int]]:
@@ -133,6 +135,14 @@ def _request(called: str, calling: str) -> bytes:
     return negotiation.request(
         calling_ae=calling, called_ae=called, proposed=proposed, maximum_length=16384, roles=roles
     )
+
+
+def _with_user(request: bytes, identity: bytes) -> bytes:
+    """The request with a user identity sub-item; user information is its last item (PS3.8 9.3.2)."""
+    start = request.index(_MAXIMUM_LENGTH) - 4
+    user = request[start + 4 :] + item(ItemType.USER_IDENTITY, identity)
+    body = request[6:start] + item(ItemType.USER_INFORMATION, user)
+    return request[:2] + len(body).to_bytes(4, "big") + body
 
 
 def _rejection(node: ScratchNode, request: bytes) -> tuple[int, int, int]:

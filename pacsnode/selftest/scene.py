@@ -22,6 +22,8 @@ from pacsnode.selftest.scu import CALLING, Instance, instance_of
 
 PARTIAL, DEAD, DENIED = "SELFTESTPART", "SELFTESTDEAD", "SELFTESTDENIED"
 """Peers besides ``CALLING``: takes one SOP class only; does not answer; may do nothing."""
+GUARDED = "SELFTESTUSERS"
+"""One more, whose users are checked."""
 _REPORT_SECONDS = 30.0
 _SMALL_DATA_SET = 64 * 1024
 _NO_ROOM = 2**60
@@ -79,6 +81,7 @@ def scene(config: Config, folder: Path) -> Iterator[Scene]:
             DEAD: stack.enter_context(_nobody()),
         }
         peers = {title: PeerEntry(host=LOOPBACK, port=port) for title, port in ports.items()}
+        peers[GUARDED] = PeerEntry(host=LOOPBACK, port=ports[DEAD], user_identity="accept")
         peers[DENIED] = PeerEntry(host=LOOPBACK, port=ports[DEAD], allow=frozenset())
 
         def node(name: str, **changes: dict[str, object]) -> ScratchNode:

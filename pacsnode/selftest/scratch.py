@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pacsnode import config as configuration
-from pacsnode.config import Address, Config, Log, Node, PeerEntry
+from pacsnode.config import Address, Config, Log, Node, PeerEntry, UserIdentity
 from pacsnode.errors import PeerFailure
 
 LOOPBACK = "127.0.0.1"
@@ -99,6 +99,10 @@ def scratch_config(config: Config, data: Path, peers: dict[str, PeerEntry]) -> C
             # Made anew, so that no other listener of the configuration is opened.
             "node": Node(ae_title=node.ae_title, aliases=node.aliases, listen=(Address(LOOPBACK, 0),), data=data),
             "peer_entries": peers,
+            # Those who test have no passcodes.
+            "access": config.access.model_copy(
+                update={"user_identity": UserIdentity.OFF, "users_file": "", "token_key": ""}
+            ),
             "storage": config.storage.model_copy(update={"min_free": 0}),
             "limits": limits.model_copy(
                 update={**at_least, "associations_per_address": 0, "results": 0, "dataset": max(limits.dataset, 2**20)}

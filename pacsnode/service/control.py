@@ -1,7 +1,7 @@
 """The control socket of a running node, in its data folder.
 
-Who connects sends one line of JSON, an order, and hears a line for each thing there is to tell; without an order, what
-the node says of itself.
+Who connects sends one line of JSON: a question, to which there is one answer, or an order, and hears a line for each
+thing there is to tell of it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,22 @@ from pacsnode import log
 
 _NAME = "node.sock"
 _ASK_SECONDS = 5.0
+_QUESTION_SECONDS = 2.0  # whoever asks does so at once; nobody else is answered meanwhile
 _PAUSE_SECONDS = 0.1
 _MAX_ANSWER_BYTES = 1024 * 1024
-_MAX_ORDER_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 64 * 1024
+STATUS = "status"
+
+Answers = Mapping[str, Callable[[Mapping[str, str]], dict[str, object]]]
+"""What can be asked of a node: from the name of a question and its arguments to the answer."""
 
 Order = Callable[[Mapping[str, object], Callable[[dict[str, object]], None]], None]
 """Does what it was told, and tells of it; telling raises OSError where nobody listens any more."""
 
 
 @contextmanager
-def answering(
-    data: Path, report: Callable[[], dict[str, object]], orders: Mapping[str, Order] | None = None
-) -> Iterator[None]:
-    """Answer whoever may open the data folder with ``report()`` while the block runs, and carry out the orders.
+def answering(data: Path, answers: Answers, orders: Mapping[str, Order] | None = None) -> Iterator[None]:
+    """Answer whoever may open the data folder while the block runs, and carry out the orders.
 
     An order has a thread of its own, which the end of the block does not wait for. Raises OSError.
     """
@@ -42,7 +45,7 @@ def answering(
         sock.listen()
         stopping = threading.Event()
         thread = threading.Thread(
-            target=answer, args=(sock, report, stopping, orders or {}), name="control", daemon=True
+            target=answer, args=(sock, answers, orders or {}, stopping), name="control", daemon=True
         )
         thread.start()
         try:
@@ -54,11 +57,14 @@ def answering(
             (data / _NAME).unlink(missing_ok=True)
 
 
-def ask(data: Path) -> dict[str, object] | None:
-    """What the node that runs on this data folder says of itself; None when none runs."""
+def ask(
+    data: Path, question: str = STATUS, /, *, seconds: float = _ASK_SECONDS, **arguments: str
+) -> dict[str, object] | None:
+    """What the node that runs on this data folder answers, by default of itself; None when none runs or answers."""
     try:
         with _connected(data) as sock:
-            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(seconds)
+            sock.sendall(json.dumps({**arguments, "question": question}).encode() + b"\n")
             with sock.makefile("rb") as stream:
                 answer: dict[str, object] = json.loads(stream.read(_MAX_ANSWER_BYTES))
                 return answer
@@ -109,12 +115,7 @@ def _folder(data: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def answer(
-    sock: socket.socket,
-    report: Callable[[], dict[str, object]],
-    stopping: threading.Event,
-    orders: Mapping[str, Order],
-) -> None:
+def answer(sock: socket.socket, answers: Answers, orders: Mapping[str, Order], stopping: threading.Event) -> None:
     """Answer one connection after the other until the node stops, which shuts the socket down."""
     while not stopping.is_set():
         try:
@@ -122,33 +123,30 @@ def answer(
         except OSError:
             stopping.wait(_PAUSE_SECONDS)  # out of descriptors: the connection stays in the queue, so do not spin
             continue
-        client.settimeout(_ASK_SECONDS)
+        client.settimeout(_QUESTION_SECONDS)
         try:
             with client.makefile("rb") as stream:
-                line = stream.readline(_MAX_ORDER_BYTES)
-            if line:
-                _carry_out(client, _ordered(line), orders)
+                asked = json.loads(stream.readline(_MAX_LINE_BYTES))
+            if not isinstance(asked, dict):
+                raise ValueError("neither a question nor an order")
+            client.settimeout(_ASK_SECONDS)
+            if "order" in asked:
+                _carry_out(client, asked, orders)
             else:
-                _report(client, report)
-        except (OSError, ValueError):
+                _answer(client, asked, answers)
+        except (OSError, ValueError, LookupError):
             client.close()
 
 
-def _report(client: socket.socket, report: Callable[[], dict[str, object]]) -> None:
+def _answer(client: socket.socket, asked: dict[str, str], answers: Answers) -> None:
     with client:
+        known = answers.get(asked.pop("question"))
         try:
-            reported = report()
+            said = known(asked) if known else {"error": "the running node does not know this question; restart it"}
         except Exception:  # noqa: BLE001 - a question must not end the thread that answers
             log.crash("control_crashed")
             return
-        client.sendall(json.dumps(reported).encode())
-
-
-def _ordered(line: bytes) -> dict[str, object]:
-    ordered = json.loads(line)
-    if not isinstance(ordered, dict):
-        raise ValueError("not an order")
-    return ordered
+        client.sendall(json.dumps(said).encode())
 
 
 def _carry_out(client: socket.socket, ordered: Mapping[str, object], orders: Mapping[str, Order]) -> None:

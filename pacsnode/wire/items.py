@@ -30,6 +30,8 @@ class ItemType(IntEnum):
     ROLE_SELECTION = 0x54
     IMPLEMENTATION_VERSION_NAME = 0x55
     EXTENDED_NEGOTIATION = 0x56
+    USER_IDENTITY = 0x58
+    USER_IDENTITY_ANSWER = 0x59
 
 
 class ProposedContext(NamedTuple):
@@ -55,9 +57,29 @@ class Roles(NamedTuple):
     scp: bool
 
 
+class IdentityType(IntEnum):
+    """How a user is told (PS3.7 Table D.3-14)."""
+
+    USERNAME = 1
+    PASSCODE = 2
+    KERBEROS = 3
+    SAML = 4
+    JSON_WEB_TOKEN = 5
+
+
+class Identity(NamedTuple):
+    """A user that the requestor speaks for; ``primary`` and ``secondary`` are as its type says."""
+
+    type: int
+    wants_answer: bool
+    primary: bytes
+    secondary: bytes
+
+
 MOST_ITEMS = 512  # of an association PDU, and of its user information: 128 contexts, as many role selections, others
 _MOST_OF_A_CONTEXT = 72  # an abstract syntax, transfer syntaxes of which the standard knows some fifty, unknown ones
 NO_UID = "0.0"
+_IDENTITY_BYTES = 4  # type, whether an answer is wanted, length of the first field
 _HEADER = struct.Struct(">BxH")
 _CONTEXT = struct.Struct(">BxBx")
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*\Z")
@@ -155,6 +177,28 @@ def extended_item(sop_class_uid: str, information: bytes) -> bytes:
     """An extended negotiation sub-item."""
     raw = sop_class_uid.encode("ascii")
     return item(ItemType.EXTENDED_NEGOTIATION, len(raw).to_bytes(2, "big") + raw + information)
+
+
+def read_identity(content: bytes) -> Identity:
+    """A user identity sub-item of a request (PS3.7 D.3.3.7.1). Raises ProtocolViolation."""
+    if len(content) < _IDENTITY_BYTES:
+        raise _malformed()
+    primary, rest = _counted(content[2:])
+    # Some leave out a secondary field that their type does not have.
+    return Identity(content[0], content[1] == 1, primary, _counted(rest)[0] if rest else b"")
+
+
+def identity_answer_item(response: bytes) -> bytes:
+    """The sub-item that says of a user that it is accepted (PS3.7 D.3.3.7.2)."""
+    return item(ItemType.USER_IDENTITY_ANSWER, len(response).to_bytes(2, "big") + response)
+
+
+def _counted(data: bytes) -> tuple[bytes, bytes]:
+    """A field that begins with its length, and what follows."""
+    end = 2 + int.from_bytes(data[:2], "big")
+    if len(data) < end:
+        raise _malformed()
+    return data[2:end], data[end:]
 
 
 def uid(raw: bytes) -> str:

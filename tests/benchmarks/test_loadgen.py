@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,12 +21,16 @@ from benchmarks.loadgen import (
     VERIFICATION,
     Association,
     Called,
+    Papers,
     Refused,
     answers,
 )
 from benchmarks.senders import Batch, send_batch
 from benchmarks.servers import free_port
+from pacsnode.config import Tls
+from pacsnode.dimse import tls
 from pacsnode.model import Peer
+from tests.certificates import Trust
 from tests.dimse.conftest import Nodes, Running
 
 COUNT = 6
@@ -111,3 +116,24 @@ def test_sink_accepts_what_is_offered() -> None:
 
     assert frozenset({1, 3, 5, 7, 9}) == accepted.context_ids
     assert 65536 == accepted.maximum_bytes
+
+
+def test_everything_is_stored_by_tls(nodes: Nodes, tmp_path: Path) -> None:
+    """By TLS the same instances arrive, whole messages at a time; the protocol is TLS 1.3."""
+    trust = Trust.made(tmp_path / "tls")
+    trust.issue("node")
+    trust.issue("modality")
+    files = [str(trust.folder / name) for name in ("node.pem", "node.key", "ca.pem")]
+    node = nodes.start(
+        tls=tls.for_acceptor(Tls(certificate=files[0], key=files[1], client_ca=files[2])), storage=[TINY.sop_class_uid]
+    )
+    papers = Papers(trust.folder / "ca.pem", trust.folder / "modality.pem", trust.folder / "modality.key")
+    part = send_batch(Called(node.port, "PACSNODE", papers), Batch(Plan(TINY, "2.25.7"), 0, COUNT), Writing.GATHERED)
+    with (
+        socket.create_connection(("127.0.0.1", node.port)) as plain,
+        papers.context().wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        version = secured.version()
+
+    assert (0, COUNT) == (part.refused, len(node.keys()))
+    assert "TLSv1.3" == version

@@ -48,9 +48,9 @@ class Folder:
         return sorted(path for path in (self.data / "objects").rglob("*") if path.is_file())
 
 
-def run(*arguments: str | Path) -> Result:
-    """Run a command in this process; only what is expected of a user's mistake may be raised."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+def run(*arguments: str | Path, given: str | None = None) -> Result:
+    """Run a command in this process, with this on stdin; only what is expected of a user's mistake may be raised."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=given)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -91,7 +91,7 @@ def test_second_runner_is_refused(archive: Folder) -> None:
 
 def ordered(archive: Folder, order: control.Order, *arguments: str) -> Any:
     """Run a command while a node answers that carries out the order."""
-    with control.answering(archive.data, dict, {"job": order}):
+    with control.answering(archive.data, {}, {"job": order}):
         return archive.run("job", "run", "housekeeping", *arguments)
 
 
@@ -163,7 +163,7 @@ def test_who_stops_listening_ends_the_run(archive: Folder, tmp_path: Path) -> No
         seconds = iter(range(10_000_000))
         runner = Runner([duty(Told(work, "housekeeping"))], ledger, clock=Stage().clock)
         order = JobOrder(runner, lambda: next(seconds))
-        with control.answering(archive.data, dict, {"job": order}):
+        with control.answering(archive.data, {}, {"job": order}):
             lines = control.order(archive.data, "job", name="housekeeping")
             assert lines is not None
             assert next(lines)["done"]

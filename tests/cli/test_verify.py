@@ -177,7 +177,8 @@ def test_status_before_anything_was_stored(folder: Folder) -> None:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_status_asks_the_running_node(archive: Folder, as_json: bool) -> None:
     """What only the running node knows is its answer."""
-    with control.answering(archive.data, lambda: {"associations": 7, "degraded": ["the disk \x1bis slow"]}):
+    report: dict[str, object] = {"associations": 7, "degraded": ["the disk \x1bis slow"]}
+    with control.answering(archive.data, {"status": lambda _: report}):
         output = archive.run("status", *["--json"] * as_json).stdout
 
     assert ('"associations": 7' if as_json else "associations: 7") in output

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.config import Config
+from pacsnode.config import Config, UserIdentity
 from pacsnode.conformance import page, statement
 from pacsnode.conformance.claims import claims_of
 from pacsnode.conformance.keys import Matching, matching
@@ -100,7 +100,20 @@ def test_every_rejection_is_listed() -> None:
     known = {value for value in vars(negotiation).values() if isinstance(value, Rejection)}
 
     assert known == set(negotiation.REJECTIONS)
-    assert all(f"| {one.result},{one.source},{one.reason} |" in written() for one in known)
+    text = written(access={"user_identity": UserIdentity.ACCEPT})
+    assert all(f"| {one.result},{one.source},{one.reason} |" in text for one in known)
+
+
+def test_users_are_claimed_where_they_are_looked_at() -> None:
+    """The types of user identity are those that this configuration takes, and 1,2,1 occurs only with them."""
+    default = written()
+    tokens = written(
+        access={"user_identity": UserIdentity.REQUIRE, "token_key": "key.pem", "token_audience": "archive"}
+    )
+
+    assert ("| 1,2,1 |" in default, "| 1,2,1 |" in tokens) == (False, True)
+    assert "(PS3.7 D.3.3.7): ignored as configured" in default
+    assert "(PS3.7 D.3.3.7): types 5 (JSON Web Token); required" in tokens
 
 
 @pytest.mark.parametrize("module", sorted(path.name for path in (ROOT / "pacsnode" / "dimse").glob("*.py")))

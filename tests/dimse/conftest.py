@@ -26,6 +26,7 @@ from pacsnode.dimse.echo import EchoService
 from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
 from pacsnode.dimse.move import MoveService
+from pacsnode.dimse.reception import Reception
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
 from pacsnode.index.sqlite import SqliteIndex
@@ -145,7 +146,7 @@ class Nodes:
             CommandField.C_GET_RQ: GetService(archive, access),
             CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits),
         }
-        entity = Entity(access, Admission(limits), services, limits)
+        entity = Entity(Reception(access), Admission(limits), services, limits)
         listener = server.listen(
             ("127.0.0.1", 0),
             entity,

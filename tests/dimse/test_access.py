@@ -94,10 +94,10 @@ def test_destinations_are_peers_by_title() -> None:
     peer = Peer("dest", "DEST", "127.0.0.1", 104)
     access = Access(titles=("PACSNODE",), peers=(peer,))
 
-    assert peer == access.destination("DEST")
+    assert peer == access.destination("DEST", calling_ae="STRANGER")
     for title in ("dest", "DEST ", ""):
         with pytest.raises(UnknownDestination):
-            access.destination(title)
+            access.destination(title, calling_ae="STRANGER")
 
 
 def test_rights_are_checked_by_title() -> None:

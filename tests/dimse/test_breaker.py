@@ -142,7 +142,7 @@ def serving(nodes: Nodes, destination: Destination, timer: Timer, within: Limits
     services = node.entity.services
     assert isinstance(services, dict)
     services[CommandField.C_MOVE_RQ] = MoveService(
-        node.archive, node.entity.access, ae_title=AE_TITLE, limits=within, monotonic=timer
+        node.archive, node.entity.reception.access, ae_title=AE_TITLE, limits=within, monotonic=timer
     )
     node.keep(1, 2)
     return node

@@ -119,7 +119,11 @@ def test_pending_responses_after_a_second(nodes: Nodes) -> None:
         services = node.entity.services
         assert isinstance(services, dict)
         services[CommandField.C_MOVE_RQ] = MoveService(
-            node.archive, node.entity.access, ae_title=AE_TITLE, limits=limits(), monotonic=lambda: next(seconds)
+            node.archive,
+            node.entity.reception.access,
+            ae_title=AE_TITLE,
+            limits=limits(),
+            monotonic=lambda: next(seconds),
         )
         node.keep(*range(1, 6))
         *pending, _ = move(node)

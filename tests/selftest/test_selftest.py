@@ -66,7 +66,7 @@ def test_lies_are_seen() -> None:
             StatusClaim("C-STORE", 0xB007, ("An imaginary warning.",), frozenset()),
         ),
         failure_reasons={**claims.failure_reasons, FailureReason.RESOURCE_LIMITATION: "Imaginary."},
-        rejections={**claims.rejections, Rejection(1, 2, 1, "no reason given"): "Imaginary."},
+        rejections={**claims.rejections, Rejection(1, 3, 1, "no reason given"): "Imaginary."},
     )
 
     syntaxes = len(ultrasound.transfer_syntaxes)
@@ -79,24 +79,25 @@ def test_lies_are_seen() -> None:
         "C-STORE: B007 An imaginary warning.",
         "C-FIND: no other status",
         "Storage Commitment: failure reason 0213: Imaginary.",
-        "Rejections: 1,2,1 Imaginary.",
+        "Rejections: 1,3,1 Imaginary.",
     ]
     assert expected == failed(run.prove(lying))
 
 
 def test_policies_are_proved_too() -> None:
-    """Of another configuration the other claims are proved: refused duplicates, a limit of matches, another title."""
+    """Of another configuration the other claims are proved: refused duplicates, a limit of matches, users."""
     config = Config.model_validate_json("""{
         "node": {"ae_title": "ARCHIVE 7"},
         "storage": {"duplicates": "reject", "min_free": "4 GiB"},
-        "access": {"unknown_peers": "reject"},
+        "access": {"unknown_peers": "reject", "user_identity": "require", "users_file": "nowhere"},
         "peers": {"NEVER": {"host": "nobody.invalid", "port": 104}},
         "limits": {"results": 500, "associations": 1, "dataset": "1 KiB"}
     }""")
-    claims = replace(few(), config=config, statuses=claims_of(config).statuses)
-    report = run.prove(claims)
+    made = claims_of(config)
+    report = run.prove(replace(few(), config=config, statuses=made.statuses, rejections=made.rejections))
 
     assert [] == failed(report)
+    assert any(one.claim.startswith("1,2,1 ") and one.verdict is Verdict.PROVED for one in report.proofs)
     assert any(one.claim.startswith("C010") and one.verdict is Verdict.PROVED for one in report.proofs)
     assert any(one.claim.startswith("A700 There are more") and one.verdict is Verdict.PROVED for one in report.proofs)
 

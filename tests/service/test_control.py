@@ -15,16 +15,30 @@ from pacsnode.service import control
 def test_asking_a_running_node(tmp_path: Path) -> None:
     """Every question gets a fresh answer."""
     answers = iter([dict[str, object](associations=1), dict[str, object](associations=2)])
-    with control.answering(tmp_path, lambda: next(answers)):
+    with control.answering(tmp_path, {"status": lambda _: next(answers)}):
         first, second = control.ask(tmp_path), control.ask(tmp_path)
 
     assert ({"associations": 1}, {"associations": 2}) == (first, second)
 
 
+def test_a_question_has_its_arguments(tmp_path: Path) -> None:
+    """Questions have names and arguments; one that nobody knows is told so, and one that is none ends nothing."""
+    with control.answering(tmp_path, {"say": lambda asked: {"said": asked["word"]}}):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as rude:
+            rude.connect(str(tmp_path / "node.sock"))
+            rude.sendall(b"[1]\n")
+            assert b"" == rude.recv(10)
+        said, unknown = control.ask(tmp_path, "say", word="yes"), control.ask(tmp_path)
+
+    assert {"said": "yes"} == said
+    assert unknown is not None
+    assert "error" in unknown
+
+
 def test_no_node_is_no_answer(tmp_path: Path) -> None:
     """Without a node, without a folder, after the node has gone, and where one was killed: None."""
     before = control.ask(tmp_path)
-    with control.answering(tmp_path, dict):
+    with control.answering(tmp_path, {}):
         pass
     after = control.ask(tmp_path)
     (tmp_path / "node.sock").touch()
@@ -35,7 +49,7 @@ def test_no_node_is_no_answer(tmp_path: Path) -> None:
 def test_the_socket_of_a_killed_node_is_replaced(tmp_path: Path) -> None:
     """What a killed node left behind does not keep the next one from answering."""
     (tmp_path / "node.sock").touch()
-    with control.answering(tmp_path, lambda: {"associations": 0}):
+    with control.answering(tmp_path, {"status": lambda _: {"associations": 0}}):
         assert {"associations": 0} == control.ask(tmp_path)
 
 
@@ -43,7 +57,7 @@ def test_deep_folders_work(tmp_path: Path) -> None:
     """A path longer than a Unix socket's address is no obstacle."""
     deep = tmp_path.joinpath(*["a-rather-long-folder-name"] * 6)
     deep.mkdir(parents=True)
-    with control.answering(deep, lambda: {"associations": 3}):
+    with control.answering(deep, {"status": lambda _: {"associations": 3}}):
         assert {"associations": 3} == control.ask(deep)
 
 
@@ -51,10 +65,10 @@ def test_a_failing_report_does_not_end_the_answers(tmp_path: Path) -> None:
     """A fault of ours costs one answer."""
     denominators = iter([0, 4])
 
-    def report() -> dict[str, object]:
+    def report(_: Mapping[str, str]) -> dict[str, object]:
         return {"associations": 16 // next(denominators)}
 
-    with control.answering(tmp_path, report):
+    with control.answering(tmp_path, {"status": report}):
         failed, answered = control.ask(tmp_path), control.ask(tmp_path)
 
     assert (None, {"associations": 4}) == (failed, answered)
@@ -78,7 +92,8 @@ def test_a_lack_of_descriptors_does_not_end_the_answers(tmp_path: Path) -> None:
     with Exhausted(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(tmp_path / "node.sock"))
         listening.listen()
-        thread = threading.Thread(target=control.answer, args=(listening, lambda: {"associations": 5}, stopping, {}))
+        answers: control.Answers = {"status": lambda _: {"associations": 5}}
+        thread = threading.Thread(target=control.answer, args=(listening, answers, {}, stopping))
         thread.start()
         answered = control.ask(tmp_path)
         stopping.set()
@@ -98,7 +113,7 @@ def test_orders_tell_line_by_line(tmp_path: Path) -> None:
         release.wait(10)
         tell({"done": True})
 
-    with control.answering(tmp_path, lambda: {"associations": 6}, {"count": count}):
+    with control.answering(tmp_path, {"status": lambda _: {"associations": 6}}, {"count": count}):
         lines = control.order(tmp_path, "count", name="x")
         assert lines is not None
         first = next(lines)
@@ -120,7 +135,7 @@ def test_orders_that_are_none(tmp_path: Path) -> None:
     def fail(details: Mapping[str, object], tell: Callable[[dict[str, object]], None]) -> None:
         raise ValueError("a fault")
 
-    with control.answering(tmp_path, lambda: {"associations": 7}, {"fail": fail}):
+    with control.answering(tmp_path, {"status": lambda _: {"associations": 7}}, {"fail": fail}):
         told = [list(control.order(tmp_path, what) or [{"no": "node"}]) for what in ("fail", "unknown")]
         answered = control.ask(tmp_path)
 
@@ -129,7 +144,7 @@ def test_orders_that_are_none(tmp_path: Path) -> None:
 
 def test_noise_on_the_socket(tmp_path: Path) -> None:
     """What is no order costs its sender the connection, and nobody else anything."""
-    with control.answering(tmp_path, lambda: {"associations": 8}, {}):
+    with control.answering(tmp_path, {"status": lambda _: {"associations": 8}}, {}):
         for noise in (b"\xff\n", b"[]\n", b"3\n", b"{}\n"):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
                 sock.connect(str(tmp_path / "node.sock"))

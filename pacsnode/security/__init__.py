@@ -1,0 +1,1 @@
+"""Who is who: certificates, users and their proofs, who knocked in vain. Decisions alone; sockets are elsewhere."""
