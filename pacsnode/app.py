@@ -22,6 +22,8 @@ from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
+from pacsnode.integrity.findings import Figures
+from pacsnode.integrity.ledger import Ledger as IntegrityLedger
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
 from pacsnode.storage.ballast import Ballast
@@ -42,6 +44,11 @@ def system_clock() -> datetime:
 def index_path(config: Config) -> Path:
     """Where the index of this node is."""
     return config.node.data / config.node.index / "index.db"
+
+
+def integrity_path(config: Config) -> Path:
+    """Where it is kept what the scrub of this node has found."""
+    return index_path(config).with_name("integrity.db")
 
 
 def mark_file(config: Config) -> MarkFile:
@@ -146,6 +153,21 @@ def open_ledger(config: Config) -> Ledger:
     """The storage commitments that are not reported yet, for which the lock must be held, and what we asked of peers,
     for which it need not. Raises IndexFailure."""
     return Ledger(config.node.data / "commitments.db", capacity=config.commitment.transactions)
+
+
+@contextlib.contextmanager
+def open_integrity(config: Config) -> Iterator[IntegrityLedger]:
+    """What the scrub found, and how far it is; needs no lock. Raises IndexFailure."""
+    with contextlib.closing(IntegrityLedger(integrity_path(config))) as ledger:
+        yield ledger
+
+
+def known_findings(config: Config) -> Figures:
+    """What the scrub of this node has found; nothing where there was none yet. Raises IndexFailure."""
+    if not integrity_path(config).exists():
+        return Figures({}, {})
+    with open_integrity(config) as ledger:
+        return ledger.findings.figures()
 
 
 def storage_classes(config: Config) -> frozenset[Uid]:

@@ -26,7 +26,7 @@ def command(as_json: bool) -> int:
     if as_json:
         console.print_json(status)
     else:
-        for name, value in status.items():
+        for name, value in {**status, "integrity": _integrity(status["integrity"])}.items():
             console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
     return console.Exit.OK
 
@@ -34,7 +34,8 @@ def command(as_json: bool) -> int:
 def _status(config: Config) -> dict[str, object]:
     totals, answer = _totals(config), control.ask(config.node.data)
     path = app.index_path(config)
-    return {
+    findings = app.known_findings(config)
+    told: dict[str, object] = {
         "running": answer is not None,
         "version": __version__,
         "data": str(config.node.data),
@@ -49,8 +50,12 @@ def _status(config: Config) -> dict[str, object]:
         "open_commitments": 0,
         "jobs": {},
         "degraded": [],
+        "integrity": {"open": dict(findings.open), "closed": dict(findings.closed)},
         **(answer or {}),
     }
+    reasons = told["degraded"]
+    told["degraded"] = [*(reasons if isinstance(reasons, list) else []), *findings.complaints()]
+    return told
 
 
 def _totals(config: Config) -> Totals:
@@ -76,3 +81,10 @@ def _for_people(value: object) -> str:
     if isinstance(value, list | dict):
         return ", ".join(map(str, value)) or "none"
     return str(value)
+
+
+def _integrity(figures: object) -> str:
+    """What was found, on one line."""
+    counts = figures if isinstance(figures, dict) else {}
+    told = [f"{count} {name}" for name, count in {**counts["open"], **counts["closed"]}.items()]
+    return ", ".join(told) or "nothing found"
