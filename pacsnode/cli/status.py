@@ -26,8 +26,11 @@ def command(as_json: bool) -> int:
     if as_json:
         console.print_json(status)
     else:
-        for name, value in {**status, "integrity": _integrity(status["integrity"])}.items():
-            console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
+        shown = {**status, "integrity": _integrity(status["integrity"])}
+        for name, value in shown.items():
+            if name != "jobs":
+                console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
+        _print_jobs(status["jobs"])
     return console.Exit.OK
 
 
@@ -48,7 +51,7 @@ def _status(config: Config) -> dict[str, object]:
         "index_bytes": _bytes_of(path) + _bytes_of(path.with_name(f"{path.name}-wal")),
         "associations": 0,
         "open_commitments": 0,
-        "jobs": {},
+        "jobs": {} if answer else _jobs(config),
         "degraded": [],
         "integrity": {"open": dict(findings.open), "closed": dict(findings.closed)},
         **(answer or {}),
@@ -63,6 +66,18 @@ def _totals(config: Config) -> Totals:
         return Totals(patients=0, studies=0, series=0, instances=0, stored_bytes=0)
     with app.open_archive(config, read_only=True) as archive:
         return archive.index.totals()
+
+
+def _jobs(config: Config) -> dict[str, dict[str, str | None]]:
+    jobs = config.jobs.tables
+    with app.known_runs(config) as ledger:
+        return ledger.summary(jobs) if ledger else {name: {"last_success": None, "last_result": None} for name in jobs}
+
+
+def _print_jobs(jobs: object) -> None:
+    for name, told in jobs.items() if isinstance(jobs, dict) else ():
+        success, result = told["last_success"] or "never", told["last_result"] or "none"
+        console.print_line(f"job {name}: last success {success}, last result {result}")
 
 
 def _free_bytes(data: Path) -> int:
