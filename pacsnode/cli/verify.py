@@ -11,7 +11,7 @@ from pacsnode.archive import Archive, Finding
 from pacsnode.cli import console
 from pacsnode.cli.command import Command, json_option, load_config
 from pacsnode.config import Config
-from pacsnode.integrity.sweep import is_settled, problem_of, stray_of, sweep
+from pacsnode.integrity.sweep import examined, is_settled, problem_of, stray_of
 from pacsnode.model import Level, OneOf, Query
 
 
@@ -61,8 +61,8 @@ def _study(archive: Archive, uid: str) -> Iterator[Finding | None]:
 
 def _everything(archive: Archive) -> Iterator[Finding | None]:
     """A finding, or None, for each row and each object that has none."""
-    for seen in sweep(archive):
+    for seen, finding in examined(archive):
         if seen.row is not None:
-            yield problem_of(archive, seen.row)
-        elif is_settled(archive, seen.key) and (finding := stray_of(archive, seen.key)) is not None:
             yield finding
+        elif is_settled(archive, seen.key) and (stray := stray_of(archive, seen.key)) is not None:
+            yield stray

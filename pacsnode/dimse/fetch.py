@@ -67,15 +67,15 @@ class PeerCopies:
         if wanted is None:
             yield None
             return
-        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=self._folder) as target:
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=str(self._folder)) as target:
             has_come = self._get(wanted, target)
             target.seek(0)
-            yield target if has_come else None  # type: ignore[misc]  # it has all of BinaryIO that is read
+            yield target if has_come else None
 
     def _get(self, instance: Instance, target: tempfile.SpooledTemporaryFile[bytes]) -> bool:
         pair = (instance.header.sop_class_uid, instance.stored.transfer_syntax_uid)
         pairs = [(_GET, syntax.IMPLICIT_VR_LITTLE_ENDIAN), pair]
-        roles = {pair[0]: Roles(scu=False, scp=True)}
+        roles: dict[str, Roles] = {pair[0]: Roles(scu=False, scp=True)}
         try:
             with peers.associate(
                 self._peer,

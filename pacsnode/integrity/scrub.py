@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,7 +20,7 @@ from pacsnode.integrity.course import Course
 from pacsnode.integrity.findings import Closing, Kind, Record
 from pacsnode.integrity.ledger import Ledger
 from pacsnode.integrity.repair import Repairer
-from pacsnode.integrity.sweep import Seen, is_settled, problem_of, stray_of, sweep
+from pacsnode.integrity.sweep import Seen, examined, is_settled, problem_of, stray_of
 from pacsnode.jobs.job import Budget, Job, JobReport
 from pacsnode.model import Instance, Key, Uid
 from pacsnode.recovery import Recovery, adopt, refuse_missing_objects
@@ -116,28 +117,28 @@ class Scrub:
     def _proceed(self, course: Course, until: int | None, budget: Budget, tally: _Tally) -> bool:
         """Look at one key after the other: False where the budget ended it."""
         total, saved_at = self._archive.index.totals().instances, self._monotonic()
-        for seen in sweep(self._archive, course.cursor):
-            if budget.expired() or (until is not None and course.bytes >= until):
-                self._course.write(course)
-                return not budget.expired()
-            course = course.after(seen.key, self._look_at(seen, budget, tally))
-            if self._monotonic() - saved_at >= _SAVED_SECONDS:
-                self._course.write(course)
-                saved_at = self._monotonic()
-                budget.advance(course.objects, max(total, course.objects))
+        with closing(examined(self._archive, course.cursor, budget.spend)) as keys:
+            for seen, finding in keys:
+                if budget.expired() or (until is not None and course.bytes >= until):
+                    self._course.write(course)
+                    return not budget.expired()
+                course = course.after(seen.key, self._look_at(seen, finding, budget, tally))
+                if self._monotonic() - saved_at >= _SAVED_SECONDS:
+                    self._course.write(course)
+                    saved_at = self._monotonic()
+                    budget.advance(course.objects, max(total, course.objects))
         now = self._archive.clock()
         self._course.write(Course("", now, finished_at=now))
         days = round((now - course.began_at) / timedelta(days=1), 2)
         log.event("integrity_pass", objects=course.objects, bytes=course.bytes, days=days)
         return True
 
-    def _look_at(self, seen: Seen, budget: Budget, tally: _Tally) -> int:
-        """Examine what is under the key, and see to it: how many bytes there should be."""
+    def _look_at(self, seen: Seen, finding: Finding | None, budget: Budget, tally: _Tally) -> int:
+        """See to what was found under the key: how many bytes there should be."""
         if seen.row is None:
             if is_settled(self._archive, seen.key):
                 self._meet_stray(seen.key, tally)
             return 0
-        finding = problem_of(self._archive, seen.row, budget.spend)
         tally.examined += 1
         tally.size += seen.row.stored.size
         if finding is not None and not self._is_known_to_lack(seen.key):

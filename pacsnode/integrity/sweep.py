@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pacsnode.archive import Archive, Finding
-from pacsnode.errors import ObjectDamaged, ObjectNotFound
+from pacsnode.errors import ObjectDamaged, ObjectNotFound, StoreError
 from pacsnode.model import Instance, Key
 from pacsnode.storage import layout
 
 _END = "~"  # sorts behind all keys
+_READERS, _AHEAD = 2, 4  # benchmarks/scrub.py: one reads while the other hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,38 @@ def sweep(archive: Archive, after: str = "") -> Iterator[Seen]:
             key = next(objects, _END)
 
 
-def problem_of(archive: Archive, row: Instance, told: Callable[[int], None] = lambda size: None) -> Finding | None:
-    """As ``Archive.problem_of``; nothing where the row went while it was looked at.
+def examined(
+    archive: Archive, after: str = "", told: Callable[[int], None] = lambda size: None
+) -> Generator[tuple[Seen, Finding | None], None, None]:
+    """Every key behind this one, in order, with what is wrong with the object of its row. Read a few keys ahead.
 
-    An object may be removed or replaced meanwhile, its row first.
+    ``told`` hears of every piece that was read, from threads.
     """
-    finding = archive.problem_of(row, told)
+    waiting: deque[tuple[Seen, Future[Finding | None]]] = deque()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="scrub") as pool:
+        for seen in sweep(archive, after):
+            waiting.append((seen, pool.submit(_finding, archive, seen, told)))
+            if len(waiting) > _AHEAD:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        for seen, found in waiting:
+            yield seen, found.result()
+
+
+def _finding(archive: Archive, seen: Seen, told: Callable[[int], None]) -> Finding | None:
+    return None if seen.row is None else problem_of(archive, seen.row, told)
+
+
+def problem_of(archive: Archive, row: Instance, told: Callable[[int], None] = lambda size: None) -> Finding | None:
+    """As ``Archive.problem_of``; an object that cannot be opened may be another time.
+
+    Nothing where the row went while it was looked at: an object may be removed or replaced, its row first.
+    """
+    try:
+        finding = archive.problem_of(row, told)
+    except StoreError as error:
+        uid, key = row.header.sop_instance_uid, row.stored.key
+        finding = Finding(uid, key, str(error), is_certain=False)
     return finding if finding is None or archive.index.holds(finding.key) else None
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +16,7 @@ from pacsnode.errors import PeerFailure, StoreError
 from pacsnode.integrity.course import LEAST_BYTES
 from pacsnode.integrity.findings import Closing, Kind
 from pacsnode.integrity.scrub import STRAY_PATIENCE
+from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Uid
 from pacsnode.storage import layout
 from tests.cli.folder import data_set
@@ -30,11 +30,9 @@ class Unreachable:
 
     name = "unreachable"
 
-    @contextmanager
-    def fetch(self, uid: Uid, digest: str) -> Iterator[BinaryIO | None]:
+    def fetch(self, uid: Uid, digest: str) -> AbstractContextManager[BinaryIO | None]:
         """See Copies.fetch."""
         raise PeerFailure("does not answer")
-        yield None
 
 
 class Nowhere(FolderOfCopies):
@@ -84,6 +82,20 @@ def test_sound_archive(scene: Scene) -> None:
 
     assert (5, 0, True) == (report.done, report.failed, report.finished)
     assert sum(instance.stored.offset + instance.stored.size for instance in instances) == budget.spent
+
+
+def test_rate(scene: Scene) -> None:
+    """A pass takes as long as its bytes at the rate do, within a tenth."""
+    scene.store_instances(8, filling=2**20)
+    seconds = [0.0]
+
+    def wait(time: float) -> None:
+        seconds[0] += time
+
+    budget = RunBudget(rate=2**20, monotonic=lambda: seconds[0], wait=wait)
+    report = scene.scrub().run_whole(budget)
+
+    assert report.bytes_before / 2**20 == pytest.approx(seconds[0], rel=0.1)
 
 
 def test_damage_without_a_copy_is_set_aside(scene: Scene) -> None:
@@ -209,7 +221,7 @@ def test_damaged_strays_are_set_aside(scene: Scene) -> None:
     assert [stray.stored.key] == [entry.key for entry in scene.store.quarantine.entries()]
 
 
-def test_unreadable_objects_are_left_where_they_are(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_objects_are_left_where_they_are(scene: Scene) -> None:
     """What the disk does not give back is reported, not moved, and looked at again; a cable may be loose."""
     first, _ = scene.store_instances(2)
     path = scene.path_of(first.stored.key)
@@ -312,7 +324,7 @@ def test_a_failing_read_in_between(scene: Scene) -> None:
 
         reads = 0
 
-        def holds_as_stored(self, *arguments: object) -> bool:  # type: ignore[override]
+        def holds_as_stored(self, *arguments: object) -> bool:
             self.reads += 1
             return self.reads > 1
 
