@@ -22,7 +22,7 @@ _ID = click.argument("identifier", metavar="ID")
 
 @click.group("quarantine", cls=Group)
 def command() -> None:
-    """List, show, release and drop the objects that were set aside."""
+    """List, show, release and drop what was set aside."""
 
 
 @command.command("list")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pacsnode.config import Limits
 from pacsnode.dicom import identifier, syntax
@@ -70,7 +70,7 @@ class PeerCopies:
         with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=str(self._folder)) as target:
             has_come = self._get(wanted, target)
             target.seek(0)
-            yield target if has_come else None
+            yield cast("BinaryIO", target) if has_come else None
 
     def _get(self, instance: Instance, target: tempfile.SpooledTemporaryFile[bytes]) -> bool:
         pair = (instance.header.sop_class_uid, instance.stored.transfer_syntax_uid)
