@@ -78,7 +78,7 @@ def _measure(name: str, image: Image, count: int, folder: Path) -> None:
                 ingest.commit()
         size = index.totals().stored_bytes
         content = bytes(size)
-        scrub = Scrub(archive, ledger, Repairer(archive, ()), full_pass=timedelta(days=30))
+        scrub = Scrub(archive, ledger, Repairer(archive, {}), full_pass=timedelta(days=30))
         scrub.run_whole(Unlimited())  # into the page cache
         ours, hashing = [], []
         for _ in range(ROUNDS):

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pacsnode import recovery, roster
@@ -181,12 +181,13 @@ def open_integrity(config: Config) -> Iterator[IntegrityLedger]:
         yield ledger
 
 
-def known_findings(config: Config) -> Figures:
-    """What the scrub of this node has found; nothing where there was none yet. Raises IndexFailure."""
+def known_findings(config: Config) -> tuple[Figures, list[str]]:
+    """What the scrub of this node has found, and what is wrong now, for people. Raises IndexFailure."""
     if not integrity_path(config).exists():
-        return Figures({}, {})
+        return Figures({}, {}), []
     with open_integrity(config) as ledger:
-        return ledger.findings.figures()
+        full_pass = timedelta(seconds=config.jobs.integrity.full_pass)
+        return ledger.findings.figures(), ledger.complaints(system_clock(), full_pass=full_pass)
 
 
 def storage_classes(config: Config) -> frozenset[Uid]:

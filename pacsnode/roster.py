@@ -40,20 +40,20 @@ def _housekeeping(premises: Premises) -> Job:
 def _integrity(premises: Premises) -> Scrub:
     table = premises.config.jobs.integrity
     ledger = premises.stack.enter_context(closing(IntegrityLedger(premises.folder / "integrity.db")))
-    places = _places(premises) if table.repair else []
+    places = _places(premises) if table.repair else {}
     repairer = Repairer(premises.archive, places)
     return Scrub(premises.archive, ledger, repairer, full_pass=timedelta(seconds=table.full_pass))
 
 
-def _places(premises: Premises) -> list[Copies]:
+def _places(premises: Premises) -> dict[str, Copies]:
     """Where copies of objects may be had, the best first."""
     config, names = premises.config, premises.config.jobs.integrity.repair_from
     if not names:
-        return []
+        return {}
     from pacsnode.dimse import fetch, tls  # takes half a second, which the offline commands need not wait for
 
-    return [
-        fetch.PeerCopies(
+    return {
+        f"peer {name}": fetch.PeerCopies(
             config.peers[name],
             premises.archive.index.versions,
             ae_title=config.node.ae_title,
@@ -62,7 +62,7 @@ def _places(premises: Premises) -> list[Copies]:
             secure=tls.for_requestor(config.tls) if config.peers[name].tls else None,
         )
         for name in names
-    ]
+    }
 
 
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {

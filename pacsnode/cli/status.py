@@ -37,7 +37,7 @@ def command(as_json: bool) -> int:
 def _status(config: Config) -> dict[str, object]:
     totals, answer = _totals(config), control.ask(config.node.data)
     path = app.index_path(config)
-    findings = app.known_findings(config)
+    findings, complaints = app.known_findings(config)
     told: dict[str, object] = {
         "running": answer is not None,
         "version": __version__,
@@ -57,7 +57,7 @@ def _status(config: Config) -> dict[str, object]:
         **(answer or {}),
     }
     reasons = told["degraded"]
-    told["degraded"] = [*(reasons if isinstance(reasons, list) else []), *findings.complaints()]
+    told["degraded"] = [*(reasons if isinstance(reasons, list) else []), *complaints]
     return told
 
 

@@ -52,11 +52,6 @@ class PeerCopies:
         self._folder = folder
         self._secure = secure
 
-    @property
-    def name(self) -> str:
-        """The peer's."""
-        return f"peer {self._peer.name}"
-
     @contextmanager
     def fetch(self, uid: Uid, digest: str) -> Iterator[BinaryIO | None]:
         """The data set that the peer sends in the transfer syntax we had it in; None where it sends none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import BinaryIO, Protocol
@@ -24,10 +24,6 @@ _HEAD_BYTES = 4096  # more than a head of ours
 class Copies(Protocol):
     """Somewhere else where instances are kept, too."""
 
-    @property
-    def name(self) -> str:
-        """What people call it."""
-
     def fetch(self, uid: Uid, digest: str) -> AbstractContextManager[BinaryIO | None]:
         """A copy of the instance with a data set of this SHA-256: an object of ours, or the data set alone.
 
@@ -36,9 +32,10 @@ class Copies(Protocol):
 
 
 class Repairer:
-    """Fetches copies, in the order of the places they may come from, and puts them where the index looks."""
+    """Fetches copies, and puts them where the index looks."""
 
-    def __init__(self, archive: Archive, places: Sequence[Copies]) -> None:
+    def __init__(self, archive: Archive, places: Mapping[str, Copies]) -> None:
+        """``places``: where copies are, by what people call it, in the order in which they are asked."""
         self._archive = archive
         self._places = places
 
@@ -48,13 +45,13 @@ class Repairer:
         Answers the name of the place that had one, None where none had; ``told`` hears of bytes that were written.
         Killed anywhere, it leaves either the old state, or that and a second copy without a row, or the new state.
         """
-        for place in self._places:
+        for name, place in self._places.items():
             try:
                 with place.fetch(instance.header.sop_instance_uid, instance.stored.digest) as copy:
                     if copy is not None and self._take(copy, instance, told):
-                        return place.name
+                        return name
             except (PacsNodeError, OSError) as error:
-                _complain(place, instance, error)
+                _complain(name, instance, error)
         return None
 
     def _take(self, copy: BinaryIO, instance: Instance, told: Callable[[int], None]) -> bool:
@@ -103,6 +100,6 @@ def _read_full(source: BinaryIO, size: int) -> bytes:
     return content
 
 
-def _complain(place: Copies, instance: Instance, error: Exception) -> None:
+def _complain(place: str, instance: Instance, error: Exception) -> None:
     uid = instance.header.sop_instance_uid
-    log.event("repair_failed", level=logging.WARNING, uid=uid, place=place.name, reason=error)
+    log.event("repair_failed", level=logging.WARNING, uid=uid, place=place, reason=error)

@@ -28,7 +28,7 @@ DAMAGED = [3, 4, 9, 17]
 def scrub(node: Running, copies: Path) -> JobReport:
     """A whole pass."""
     with closing(Ledger(copies.parent / "integrity.db")) as ledger:
-        repairer = Repairer(node.archive, [FolderOfCopies(copies)])
+        repairer = Repairer(node.archive, {"folder": FolderOfCopies(copies)})
         return Scrub(node.archive, ledger, repairer, full_pass=FULL_PASS).run_whole(Unlimited())
 
 

@@ -68,7 +68,7 @@ def test_repaired_from_a_peer(nodes: Nodes, tmp_path: Path) -> None:
     ours.keep(1, 2)
     theirs.keep(1)
     theirs.keep(2, name=b"Other^Name")
-    places = [copies_of(ours, theirs.port, tmp_path)]
+    places = {"peer THERE": copies_of(ours, theirs.port, tmp_path)}
     found = {}
     for number in (1, 2):
         lost = ours.archive.index.current(Uid(images.uid_of(number)))

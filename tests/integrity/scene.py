@@ -73,8 +73,6 @@ class Items(Unlimited):
 class FolderOfCopies:
     """Copies in a folder, by digest."""
 
-    name = "folder"
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
@@ -132,7 +130,9 @@ class Scene:
 
     def scrub(self, *places: Copies) -> Scrub:
         """The job; without places to fetch copies from, those are the folder of copies."""
-        return Scrub(self.archive, self.ledger, Repairer(self.archive, places or [self.copies]), full_pass=FULL_PASS)
+        by_name = {type(place).__name__ + str(number): place for number, place in enumerate(places)}
+        repairer = Repairer(self.archive, by_name or {"folder": self.copies})
+        return Scrub(self.archive, self.ledger, repairer, full_pass=FULL_PASS)
 
     def run(self, *places: Copies) -> JobReport:
         """A whole pass."""

@@ -28,8 +28,6 @@ FLIPS = int(os.environ.get("PACSNODE_FLIPS", "500"))
 class Unreachable:
     """A place that does not answer."""
 
-    name = "unreachable"
-
     def fetch(self, uid: Uid, digest: str) -> AbstractContextManager[BinaryIO | None]:
         """See Copies.fetch."""
         raise PeerFailure("does not answer")
@@ -332,3 +330,15 @@ def test_a_failing_read_in_between(scene: Scene) -> None:
 
     assert finding is not None
     assert not finding.is_certain
+
+
+def test_a_pass_that_takes_too_long(scene: Scene) -> None:
+    """A scrub that cannot keep to ``full_pass`` is complained of."""
+    scene.store_instances(2)
+    scene.scrub().run(Items(1))
+    in_time = scene.ledger.complaints(scene.clock(), full_pass=FULL_PASS)
+    scene.clock.pass_by(FULL_PASS)
+    (late,) = scene.ledger.complaints(scene.clock(), full_pass=FULL_PASS)
+
+    assert [] == in_time
+    assert "30 days ago" in late
