@@ -62,6 +62,7 @@ class Jobs(Table):
     """Time zone of schedules such as "0 2 * * *": a name such as "Europe/Brussels"; "" is the machine's."""
     housekeeping: Housekeeping = Housekeeping()
     integrity: Integrity = Integrity()
+    """See [jobs.integrity]."""
 
     @property
     def tables(self) -> dict[str, JobTable]:

@@ -16,6 +16,7 @@ from pacsnode.integrity.repair import Copies, Repairer
 from pacsnode.integrity.scrub import Scrub
 from pacsnode.jobs.job import JobReport
 from pacsnode.model import Arrival, Instance, Key, Uid
+from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
 from tests.cli.folder import CT, data_set
 
@@ -91,10 +92,10 @@ class FolderOfCopies:
 class Scene:
     """An archive, and what a scrub of it needs. Everything is in the folder: it may be opened again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Hands | None = None, fs: FileSystem | None = None) -> None:
         self.folder = folder
-        self.clock = Hands()
-        self.store = FilesystemStore(folder)
+        self.clock = clock or Hands()
+        self.store = FilesystemStore(folder, fs=fs)
         self.index = SqliteIndex(folder / "index.db")
         self.archive = Archive(self.store, self.index, self.clock)
         self.ledger = Ledger(folder / "integrity.db")

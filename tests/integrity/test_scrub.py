@@ -16,6 +16,7 @@ from pacsnode.errors import PeerFailure, StoreError
 from pacsnode.integrity.course import LEAST_BYTES
 from pacsnode.integrity.findings import Closing, Kind
 from pacsnode.integrity.scrub import STRAY_PATIENCE
+from pacsnode.integrity.sweep import problem_of
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Uid
 from pacsnode.storage import layout
@@ -342,3 +343,12 @@ def test_a_pass_that_takes_too_long(scene: Scene) -> None:
 
     assert [] == in_time
     assert "30 days ago" in late
+
+
+def test_what_goes_meanwhile_is_no_finding(scene: Scene) -> None:
+    """An instance that is removed while its object is looked for, its row first, is not missing."""
+    gone, _ = scene.store_instances(2)
+    scene.index.strike(gone.stored.key)
+    scene.store.delete(gone.stored.key)
+
+    assert problem_of(scene.archive, gone) is None
