@@ -135,7 +135,7 @@ def _first_key(settled: datetime) -> str:
 def refuse_missing_objects(archive: Archive, since: str = "") -> None:
     """Raises StoreError where there are rows from this key on, but not a single object."""
     rows = archive.index.keys(since)
-    if next(rows, None) is not None and next(iter(archive.store.keys()), None) is None:
+    if next(rows, None) is not None and archive.store.is_bare():
         raise StoreError(
             "the index knows objects, but there is none in objects/; mount their file system, or rebuild the index by: "
             "pacsnode reindex"

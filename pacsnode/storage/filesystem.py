@@ -138,6 +138,10 @@ class FilesystemStore:
         except OSError as error:
             raise store_error(error, "cannot list the objects") from error
 
+    def is_bare(self) -> bool:
+        """See Store.is_bare. The quarantine is on the file system of the objects."""
+        return next(self.keys(), None) is None and self.quarantine.is_empty()
+
     def free_bytes(self) -> int:
         """See Store.free_bytes. ``begin`` refuses before these are used up, at ``min_free_bytes``."""
         try:

@@ -62,14 +62,11 @@ class Quarantine:
 
     def entries(self) -> list[SetAside]:
         """Everything that is here, in order of arrival. Raises StoreError."""
-        try:
-            names = self._fs.files(self._folder)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise store_error(error, f"cannot list {self._folder}") from error
-        found = (match[1] for name in names if (match := _NAME.fullmatch(name)))
-        return [entry for identifier in sorted(found) if (entry := self._entry(identifier)) is not None]
+        return [entry for identifier in self._identifiers() if (entry := self._entry(identifier)) is not None]
+
+    def is_empty(self) -> bool:
+        """Is nothing here? Raises StoreError."""
+        return not self._identifiers()
 
     def entry(self, identifier: str) -> SetAside:
         """The object with this ID. Raises ObjectNotFound, StoreError."""
@@ -107,6 +104,15 @@ class Quarantine:
                 with contextlib.suppress(FileNotFoundError):
                     self._fs.unlink(path)
             self._syncs.directory(self._folder)
+
+    def _identifiers(self) -> list[str]:
+        try:
+            names = self._fs.files(self._folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise store_error(error, f"cannot list {self._folder}") from error
+        return sorted(match[1] for name in names if (match := _NAME.fullmatch(name)))
 
     def _object(self, identifier: str) -> Path:
         return self._folder / f"{identifier}.dcm"

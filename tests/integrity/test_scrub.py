@@ -352,3 +352,14 @@ def test_what_goes_meanwhile_is_no_finding(scene: Scene) -> None:
     scene.store.delete(gone.stored.key)
 
     assert problem_of(scene.archive, gone) is None
+
+
+def test_everything_is_damaged(scene: Scene) -> None:
+    """An archive whose every object is in quarantine is not taken for one that is not mounted: it can be repaired."""
+    (instance,) = scene.store_instances(1)
+    scene.copy_everything()
+    flip(scene.path_of(instance.stored.key), -1)
+    without = scene.run(Nowhere())
+
+    assert 1 == without.failed
+    assert 0 == scene.run().failed
