@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pacsnode import recovery, roster
@@ -22,6 +22,8 @@ from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
+from pacsnode.integrity.findings import Figures
+from pacsnode.integrity.ledger import Ledger as IntegrityLedger
 from pacsnode.jobs.ledger import Ledger as RunLedger
 from pacsnode.jobs.runner import Runner
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
@@ -45,6 +47,11 @@ def system_clock() -> datetime:
 def index_path(config: Config) -> Path:
     """Where the index of this node is."""
     return config.node.data / config.node.index / "index.db"
+
+
+def integrity_path(config: Config) -> Path:
+    """Where it is kept what the scrub of this node has found."""
+    return index_path(config).with_name("integrity.db")
 
 
 def mark_file(config: Config) -> MarkFile:
@@ -169,6 +176,22 @@ def open_ledger(config: Config) -> Ledger:
     """The storage commitments that are not reported yet, for which the lock must be held, and what we asked of peers,
     for which it need not. Raises IndexFailure."""
     return Ledger(config.node.data / "commitments.db", capacity=config.commitment.transactions)
+
+
+@contextlib.contextmanager
+def open_integrity(config: Config) -> Iterator[IntegrityLedger]:
+    """What the scrub found, and how far it is; needs no lock. Raises IndexFailure."""
+    with contextlib.closing(IntegrityLedger(integrity_path(config))) as ledger:
+        yield ledger
+
+
+def known_findings(config: Config) -> tuple[Figures, list[str]]:
+    """What the scrub of this node has found, and what is wrong now, for people. Raises IndexFailure."""
+    if not integrity_path(config).exists():
+        return Figures({}, {}), []
+    with open_integrity(config) as ledger:
+        full_pass = timedelta(seconds=config.jobs.integrity.full_pass)
+        return ledger.findings.figures(), ledger.complaints(system_clock(), full_pass=full_pass)
 
 
 def storage_classes(config: Config) -> frozenset[Uid]:

@@ -27,15 +27,22 @@ from pacsnode.errors import (
 from pacsnode.index.index import Index
 from pacsnode.model import Arrival, Clock, Instance, Key, Outcome, StoredObject, Uid
 from pacsnode.storage import layout
+from pacsnode.storage.buffers import Buffers
 from pacsnode.storage.room import Room
 from pacsnode.storage.store import Store
 
 _READ_BYTES = 1024 * 1024
 _JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than it takes to begin an ingest
 _END = Key("~")  # sorts behind all keys
+_EXAMINED_BYTES = 256 * 1024  # benchmarks/scrub.py: what is hashed is still in the processor's cache
 _REBUILD_BATCH = 500
 _MAX_RESENDERS = 1000  # AE titles held, where anybody may store
 _Feed = Callable[[BinaryIO, walk.DataSetWalker], None]
+_Told = Callable[[int], None]
+
+
+def _nobody(size: int) -> None:
+    """Is told of bytes that were read, and does nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Archive:
         self.arrivals = Arrivals()
         self.rooms = rooms
         self.resends = Resends()
+        self._buffers = Buffers(_EXAMINED_BYTES)
 
     def receive(self, arrival: Arrival) -> Ingest:
         """Begin to receive an instance. Leaving the ``with`` block without a commit leaves nothing behind.
@@ -96,6 +104,11 @@ class Archive:
 
         Raises ObjectNotFound; ObjectDamaged where structure or digest are not those of the head.
         """
+        with self.store.open(key) as source:
+            return self.describe_source(source, key)
+
+    def describe_source(self, source: BinaryIO, key: Key) -> Instance:
+        """As ``describe``, of an object that lies elsewhere, from its first byte."""
         digest = hashlib.sha256()
 
         def read_all(source: BinaryIO, walker: walk.DataSetWalker) -> None:
@@ -103,7 +116,7 @@ class Archive:
                 digest.update(chunk)
                 walker.feed(chunk)
 
-        found = self._read(key, read_all)
+        found = self._read(source, key, read_all)
         if digest.hexdigest() != found.stored.digest:
             raise ObjectDamaged(f"{key}: the data set's SHA-256 is not the one recorded when it was received")
         return found
@@ -113,7 +126,8 @@ class Archive:
 
         Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
         """
-        return self._read(key, skim)
+        with self.store.open(key) as source:
+            return self._read(source, key, skim)
 
     def verify(self, instances: Iterable[Instance]) -> Iterator[Finding | None]:
         """Re-read the object of every instance; a finding, or None where all is well, for each."""
@@ -159,16 +173,52 @@ class Archive:
             yield None
         self.index.add_many(batch)
 
-    def problem_of(self, instance: Instance) -> Finding | None:
-        """Re-read the object of the instance: what is wrong with it, None where all is well."""
+    def problem_of(self, instance: Instance, told: _Told = _nobody) -> Finding | None:
+        """Re-read the object of the instance: what is wrong with it, None where it is as it was stored, to the byte.
+
+        ``told`` hears of every piece that was read.
+        """
         uid, key = instance.header.sop_instance_uid, instance.stored.key
         try:
-            found = self.describe(key)
+            with self.store.open(key) as source:
+                if self.holds_as_stored(source, instance, told):
+                    return None
+                # The page cache may be wrong where the disk is right.
+                os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                source.seek(0)
+                if self.holds_as_stored(source, instance, told):
+                    return Finding(uid, key, f"{key}: two reads gave different bytes", is_certain=False)
+                source.seek(0)
+                found = self.describe_source(source, key)
         except (ObjectDamaged, ObjectNotFound) as error:
             return Finding(uid, key, str(error), is_certain=not isinstance(error, ObjectUnreadable))
         if found.stored.digest != instance.stored.digest or found.header.sop_instance_uid != uid:
             return Finding(uid, key, f"{key}: the object is not the one the index knows")
-        return None
+        return Finding(uid, key, f"{key}: the head is not as it was written")
+
+    def holds_as_stored(self, source: BinaryIO, instance: Instance, told: _Told = _nobody) -> bool:
+        """Is this object, from its first byte, what was stored of the instance, byte for byte?
+
+        Its structure need not be walked again for that: it was, to its exact end, before the digest was recorded.
+        Raises ObjectUnreadable.
+        """
+        stored = instance.stored
+        buffer = self._buffers.take()
+        try:
+            count = _fill(source, buffer)
+            told(count)
+            head = bytes(buffer[: min(stored.offset, count)])
+            if not part10.is_head_of(head, arrival_of(instance), stored.digest):
+                return False
+            digest, size = hashlib.sha256(buffer[stored.offset : count]), count
+            while count:
+                count = source.readinto(buffer)  # type: ignore[attr-defined]  # of every binary file
+                digest.update(buffer[:count])
+                size += count
+                told(count)
+        finally:
+            self._buffers.give_back(buffer)
+        return size == stored.offset + stored.size and digest.hexdigest() == stored.digest
 
     def values(self, key: Key, attributes: Sequence[Attribute]) -> dict[str, str]:
         """What the object says of attributes that the index does not have, by name; "" for what it does not say.
@@ -176,11 +226,12 @@ class Archive:
         Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
         """
         wanted = frozenset(attribute.tag for attribute in attributes) | {SPECIFIC_CHARACTER_SET}
-        head, _, elements = self._walk(key, skim, wanted)
+        with self.store.open(key) as source:
+            head, _, elements = self._walk(source, key, skim, wanted)
         return header.read_values(elements, attributes, self.assumed.of(head.arrival.calling_ae))
 
-    def _read(self, key: Key, feed: _Feed) -> Instance:
-        head, size, elements = self._walk(key, feed, HEADER_TAGS)
+    def _read(self, source: BinaryIO, key: Key, feed: _Feed) -> Instance:
+        head, size, elements = self._walk(source, key, feed, HEADER_TAGS)
         try:
             found = header.read_header(elements, self.assumed.of(head.arrival.calling_ae))
         except BadDataset as error:
@@ -189,18 +240,39 @@ class Archive:
         stored = StoredObject(key, size, head.digest, arrival.transfer_syntax_uid, head.offset)
         return Instance(found, stored, arrival.received_at, arrival.calling_ae, arrival.called_ae)
 
-    def _walk(self, key: Key, feed: _Feed, wanted: frozenset[int]) -> tuple[part10.Head, int, walk.Elements]:
+    def _walk(
+        self, source: BinaryIO, key: Key, feed: _Feed, wanted: frozenset[int]
+    ) -> tuple[part10.Head, int, walk.Elements]:
         """Head, bytes of the data set, and its elements that are wanted."""
-        with self.store.open(key) as source:
-            head = part10.read_head(source)
-            size = source.seek(0, os.SEEK_END) - head.offset
-            source.seek(head.offset)
-            walker = walk.DataSetWalker(head.arrival.transfer_syntax_uid, wanted)
-            try:
-                feed(source, walker)
-                return head, size, walker.finish()
-            except BadDataset as error:
-                raise ObjectDamaged(f"{key}: {error}") from error
+        head = part10.read_head(source)
+        size = source.seek(0, os.SEEK_END) - head.offset
+        source.seek(head.offset)
+        walker = walk.DataSetWalker(head.arrival.transfer_syntax_uid, wanted)
+        try:
+            feed(source, walker)
+            return head, size, walker.finish()
+        except BadDataset as error:
+            raise ObjectDamaged(f"{key}: {error}") from error
+
+
+def arrival_of(instance: Instance) -> Arrival:
+    """How the instance came here, as far as the row tells."""
+    return Arrival(
+        instance.header.sop_class_uid,
+        instance.header.sop_instance_uid,
+        instance.stored.transfer_syntax_uid,
+        instance.calling_ae,
+        instance.called_ae,
+        instance.received_at,
+    )
+
+
+def _fill(source: BinaryIO, buffer: memoryview) -> int:
+    """Read until the buffer is full or the source ends: how many bytes. The head is never cut in two."""
+    size = 0
+    while size < len(buffer) and (count := source.readinto(buffer[size:])):  # type: ignore[attr-defined]
+        size += count
+    return size
 
 
 class Arrivals:

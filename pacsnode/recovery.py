@@ -108,10 +108,10 @@ def recover(
     """
     since = "" if mark.settled is None else _first_key(mark.settled)
     done = Recovery()
-    _refuse_missing_objects(archive, since)
+    refuse_missing_objects(archive, since)
     for difference in archive.compare(since):
         if difference.has_object:
-            _adopt(archive, difference.key, done)
+            adopt(archive, difference.key, done)
         else:
             _strike(archive, difference.key, "the object is missing", done)
     deadline = monotonic() + seconds
@@ -132,17 +132,21 @@ def _first_key(settled: datetime) -> str:
     return layout.new_key(settled, bytes(layout.RANDOM_BYTES))
 
 
-def _refuse_missing_objects(archive: Archive, since: str) -> None:
+def refuse_missing_objects(archive: Archive, since: str = "") -> None:
+    """Raises StoreError where there are rows from this key on, but not a single object."""
     rows = archive.index.keys(since)
-    if next(rows, None) is not None and next(iter(archive.store.keys()), None) is None:
+    if next(rows, None) is not None and archive.store.is_bare():
         raise StoreError(
             "the index knows objects, but there is none in objects/; mount their file system, or rebuild the index by: "
             "pacsnode reindex"
         )
 
 
-def _adopt(archive: Archive, key: Key, done: Recovery) -> None:
-    """An object without a row: of an instance that was not acknowledged, but is whole."""
+def adopt(archive: Archive, key: Key, done: Recovery) -> None:
+    """Give an object without a row one, if it is whole and wanted, or set it aside; ``done`` says what.
+
+    One that the disk does not give back is left where it is.
+    """
     try:
         instance = archive.describe(key)
         outcome = archive.index.add(instance)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from pacsnode.archive import Archive
 from pacsnode.config import Config
 from pacsnode.housekeeping import Housekeeping
+from pacsnode.integrity.ledger import Ledger as IntegrityLedger
+from pacsnode.integrity.repair import Copies, Repairer
+from pacsnode.integrity.scrub import Scrub
 from pacsnode.jobs.calendar import calendar
 from pacsnode.jobs.duty import Duty
 from pacsnode.jobs.job import Job
@@ -33,8 +37,37 @@ def _housekeeping(premises: Premises) -> Job:
     return Housekeeping(premises.archive, premises.ledger)
 
 
+def _integrity(premises: Premises) -> Scrub:
+    table = premises.config.jobs.integrity
+    ledger = premises.stack.enter_context(closing(IntegrityLedger(premises.folder / "integrity.db")))
+    places = _places(premises) if table.repair else {}
+    repairer = Repairer(premises.archive, places)
+    return Scrub(premises.archive, ledger, repairer, full_pass=timedelta(seconds=table.full_pass))
+
+
+def _places(premises: Premises) -> dict[str, Copies]:
+    """Where copies of objects may be had, the best first."""
+    config, names = premises.config, premises.config.jobs.integrity.repair_from
+    if not names:
+        return {}
+    from pacsnode.dimse import fetch, tls  # takes half a second, which the offline commands need not wait for
+
+    return {
+        f"peer {name}": fetch.PeerCopies(
+            config.peers[name],
+            premises.archive.index.versions,
+            ae_title=config.node.ae_title,
+            limits=config.limits,
+            folder=config.node.data / "spool",
+            secure=tls.for_requestor(config.tls) if config.peers[name].tls else None,
+        )
+        for name in names
+    }
+
+
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "housekeeping": _housekeeping,
+    "integrity": _integrity,
 }
 """Each job by its name, which is that of its table in the configuration, ``[jobs.NAME]``."""
 
@@ -58,8 +91,10 @@ def engaged(config: Config, archive: Archive, folder: Path) -> Iterator[Runner]:
 def _duty(name: str, premises: Premises) -> Duty:
     jobs = premises.config.jobs
     table, zone = jobs.tables[name], zone_named(jobs.time_zone)
+    job = _BUILDERS[name](premises)
     return Duty(
-        job=_BUILDERS[name](premises),
+        job=job,
+        by_hand=job.whole() if isinstance(job, Scrub) else None,
         schedule=f"{table.schedule} {zone}",
         calendar=calendar(table.schedule, zone),
         is_enabled=table.enabled,

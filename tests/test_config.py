@@ -114,6 +114,10 @@ MISTAKES = [
         "[peers.OTHER] and [peers.WS] share one AE title; one peer for each",
     ),
     (
+        PEER + "[jobs.integrity]\nrepair_from = ['WS1']",
+        "[jobs.integrity] repair_from: WS1 is no peer; configured in [peers] are: WS",
+    ),
+    (
         "[peers.'A WORKSTATION OF OURS']\nhost = 'h'\nport = 1",
         "[peers.A WORKSTATION OF OURS] has no AE title for a name; give it an ae_title",
     ),

@@ -17,6 +17,7 @@ _NOUNS = {
     "import": "Store files, folders and zips.",
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",
+    "quarantine": "List, show, release and drop what was set aside.",
     "job": "List and run jobs, which a node does by itself.",
     "reindex": "Build the index anew from the objects alone.",
     "conformance": "Write the DICOM conformance statement.",

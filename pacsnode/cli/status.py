@@ -26,7 +26,8 @@ def command(as_json: bool) -> int:
     if as_json:
         console.print_json(status)
     else:
-        for name, value in status.items():
+        shown = {**status, "integrity": _integrity(status["integrity"])}
+        for name, value in shown.items():
             if name != "jobs":
                 console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
         _print_jobs(status["jobs"])
@@ -36,7 +37,8 @@ def command(as_json: bool) -> int:
 def _status(config: Config) -> dict[str, object]:
     totals, answer = _totals(config), control.ask(config.node.data)
     path = app.index_path(config)
-    return {
+    findings, complaints = app.known_findings(config)
+    told: dict[str, object] = {
         "running": answer is not None,
         "version": __version__,
         "data": str(config.node.data),
@@ -51,8 +53,12 @@ def _status(config: Config) -> dict[str, object]:
         "open_commitments": 0,
         "jobs": {} if answer else _jobs(config),
         "degraded": [],
+        "integrity": {"open": dict(findings.open), "closed": dict(findings.closed)},
         **(answer or {}),
     }
+    reasons = told["degraded"]
+    told["degraded"] = [*(reasons if isinstance(reasons, list) else []), *complaints]
+    return told
 
 
 def _totals(config: Config) -> Totals:
@@ -90,3 +96,10 @@ def _for_people(value: object) -> str:
     if isinstance(value, list | dict):
         return ", ".join(map(str, value)) or "none"
     return str(value)
+
+
+def _integrity(figures: object) -> str:
+    """What was found, on one line."""
+    counts = figures if isinstance(figures, dict) else {}
+    told = [f"{count} {name}" for name, count in {**counts["open"], **counts["closed"]}.items()]
+    return ", ".join(told) or "nothing found"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import click
 
@@ -12,11 +11,8 @@ from pacsnode.archive import Archive, Finding
 from pacsnode.cli import console
 from pacsnode.cli.command import Command, json_option, load_config
 from pacsnode.config import Config
-from pacsnode.errors import ObjectDamaged, ObjectNotFound
-from pacsnode.model import Key, Level, OneOf, Query
-
-_ON_ITS_WAY = timedelta(minutes=1)
-"""How long after its arrival an object may be without its row, beside a running node."""
+from pacsnode.integrity.sweep import examined, is_settled, problem_of, stray_of
+from pacsnode.model import Level, OneOf, Query
 
 
 @click.command("verify", cls=Command)
@@ -45,12 +41,14 @@ def _check(config: Config, study: str | None) -> tuple[int, list[Finding]]:
     if study is None and app.is_new(config):
         return 0, []
     checked, findings = 0, []
-    with app.open_archive(config, read_only=True) as archive, console.progress("verify") as advance:
-        for finding in _everything(archive) if study is None else _study(archive, study):
-            advance()
-            checked += 1
-            if finding is not None:
-                findings.append(finding)
+    with app.open_archive(config, read_only=True) as archive:
+        total = archive.index.totals().instances if study is None else None
+        with console.progress("verify", total) as advance:
+            for finding in _everything(archive) if study is None else _study(archive, study):
+                advance()
+                checked += 1
+                if finding is not None:
+                    findings.append(finding)
     if study is not None and not checked:
         raise click.ClickException(f"no study {study} is stored here; see: pacsnode study list")
     return checked, findings
@@ -58,32 +56,13 @@ def _check(config: Config, study: str | None) -> tuple[int, list[Finding]]:
 
 def _study(archive: Archive, uid: str) -> Iterator[Finding | None]:
     query = Query(Level.STUDY, {"study_instance_uid": OneOf((uid,))})
-    return _still_true(archive, archive.verify(archive.index.instances(query)))
+    return (problem_of(archive, instance) for instance in archive.index.instances(query))
 
 
 def _everything(archive: Archive) -> Iterator[Finding | None]:
-    yield from _still_true(archive, archive.verify(archive.index.everything()))
-    for key in archive.store.keys():  # noqa: SIM118 - no mapping
-        if not archive.index.holds(key):
-            yield _orphan(archive, key)
-
-
-def _still_true(archive: Archive, findings: Iterator[Finding | None]) -> Iterator[Finding | None]:
-    """Beside a running node an object may have been removed or replaced, its row first, while it was looked for."""
-    for finding in findings:
-        yield finding if finding is None or archive.index.holds(finding.key) else None
-
-
-def _orphan(archive: Archive, key: Key) -> Finding | None:
-    try:
-        arrival = archive.store.arrival(key)
-    except ObjectNotFound:
-        return None
-    except ObjectDamaged as error:
-        return Finding("", key, f"orphan: not in the index, and {error}")
-    if archive.clock() - arrival.received_at < _ON_ITS_WAY:
-        return None
-    uid = arrival.sop_instance_uid
-    if archive.index.knows(uid, archive.store.info(key).digest):
-        return Finding(uid, key, f"orphan: {key} is a second copy of what the index has elsewhere; harmless")
-    return Finding(uid, key, f"orphan: {key} is not in the index; pacsnode reindex adds it")
+    """A finding, or None, for each row and each object that has none."""
+    for seen, finding in examined(archive):
+        if seen.row is not None:
+            yield finding
+        elif is_settled(archive, seen.key) and (stray := stray_of(archive, seen.key)) is not None:
+            yield stray

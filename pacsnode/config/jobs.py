@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from pacsnode.config.schedule import ScheduleText, parse
 from pacsnode.config.table import Table
-from pacsnode.config.values import DurationOrNone
+from pacsnode.config.values import MIB, Deadline, DurationOrNone, Rate
 
 
 def _zone(name: str) -> str:
@@ -40,6 +40,21 @@ class Housekeeping(JobTable):
     """Time after which a run ends, and the next one goes on; "0 s" is the time from one run to the next."""
 
 
+class Integrity(JobTable):
+    """The job that reads every object again, and repairs what is damaged; see Integrity in docs/operations.md."""
+
+    schedule: ScheduleText = parse("every 5 min")
+    """When it runs: "every 5 min", or minute, hour, day, month and day of the week as of cron: "0 2 * * *"."""
+    full_pass: Deadline = 30 * 86_400.0
+    """Time within which every object is read again, if `rate` allows for it."""
+    rate: Rate = 50 * MIB
+    """How much it reads and writes at most."""
+    repair: bool = True
+    """true: a sound copy takes the place of what is damaged or missing; false: it is only set aside and reported."""
+    repair_from: tuple[str, ...] = ()
+    """Names of peers that are asked for copies by C-GET, one after the other, where the backup has none."""
+
+
 class Jobs(Table):
     """What is done by itself; see the chapter of jobs in docs/operations.md. Each job has a table of its own below."""
 
@@ -47,6 +62,8 @@ class Jobs(Table):
     """Time zone of schedules such as "0 2 * * *": a name such as "Europe/Brussels"; "" is the machine's."""
     housekeeping: Housekeeping = Housekeeping()
     """See [jobs.housekeeping]."""
+    integrity: Integrity = Integrity()
+    """See [jobs.integrity]."""
 
     @property
     def tables(self) -> dict[str, JobTable]:

@@ -357,6 +357,14 @@ class Config(Table):
             raise ValueError(f"[tls] {key}: missing; {because_of} needs the path of a PEM file there, see docs/tls.md")
 
     @model_validator(mode="after")
+    def _copies_come_from_peers(self) -> Self:
+        for name in self.jobs.integrity.repair_from:
+            if name not in self.peer_entries:
+                known = ", ".join(self.peer_entries) or "none"
+                raise ValueError(f"[jobs.integrity] repair_from: {name} is no peer; configured in [peers] are: {known}")
+        return self
+
+    @model_validator(mode="after")
     def _peers_have_their_own_titles(self) -> Self:
         owners: dict[str, str] = {}
         for name, entry in self.peer_entries.items():

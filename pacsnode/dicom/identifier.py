@@ -26,7 +26,7 @@ from pacsnode.dicom.items import SequenceKey
 from pacsnode.dicom.readable import attribute_of
 from pacsnode.dicom.walk import DataSetWalker, Elements
 from pacsnode.errors import BadDataset, InvalidQuery
-from pacsnode.model import OBJECT_KEY, Condition, Level, OneOf, Query, Uid
+from pacsnode.model import OBJECT_KEY, Condition, InstanceHeader, Level, OneOf, Query, Uid
 
 MAX_FAILED_UIDS = 1000  # 65 bytes each: more would not fit the 16 bits of an explicit VR length
 
@@ -172,6 +172,16 @@ def encode_failed_uids(uids: Sequence[Uid], transfer_syntax_uid: Uid) -> bytes:
     """An identifier with the Failed SOP Instance UID List (PS3.4 C.4.2): the first ``MAX_FAILED_UIDS`` of them."""
     listed = "\\".join(uids[:MAX_FAILED_UIDS])
     return writer_of(transfer_syntax_uid).element(FAILED_SOP_INSTANCE_UID_LIST, listed.encode("ascii"))
+
+
+def encode_instance_keys(header: InstanceHeader, transfer_syntax_uid: Uid) -> bytes:
+    """The identifier of a retrieve of this very instance (PS3.4 C.4.3.1.3): its own UID and those above it."""
+    writer = writer_of(transfer_syntax_uid)
+    keys = {QUERY_RETRIEVE_LEVEL: Level.IMAGE.value} | {
+        BY_NAME[name].tag: getattr(header, name)
+        for name in ("sop_instance_uid", "study_instance_uid", "series_instance_uid")
+    }
+    return b"".join(writer.element(tag, value.encode("ascii")) for tag, value in sorted(keys.items()))
 
 
 def _read(data: bytes, transfer_syntax_uid: Uid) -> Elements:

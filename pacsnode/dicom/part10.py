@@ -5,9 +5,10 @@ Ours has one length for one arrival, whatever the digest: it is written again wh
 
 from __future__ import annotations
 
+import io
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -17,6 +18,8 @@ from pacsnode.model import Arrival, Uid
 
 IMPLEMENTATION_CLASS_UID = Uid("2.25.173682480959781097596000885272022694857")
 IMPLEMENTATION_VERSION_NAME = "PACSNODE_0_1"
+_VERSION_NAMES = (IMPLEMENTATION_VERSION_NAME,)
+"""Every one that a head was ever written with: an object with another one would be taken for damaged."""
 PRIVATE_INFORMATION_CREATOR_UID = Uid("2.25.32078104750458273444281916326389632223")
 """Who defines what our (0002,0102) Private Information holds: time of arrival and digest, in ASCII."""
 
@@ -31,6 +34,7 @@ _PRIVATE_INFORMATION = re.compile(r"received=(\S{26})Z sha256=([0-9a-f]{64}) *\Z
 
 _CLASS, _INSTANCE, _SYNTAX, _SOURCE, _RECEIVING = 0x0002, 0x0003, 0x0010, 0x0016, 0x0018
 _CREATOR, _PRIVATE = 0x0100, 0x0102
+_VERSION = 0x0013
 _UIDS = (_CLASS, _INSTANCE, _SYNTAX)
 
 
@@ -56,7 +60,7 @@ class FileHead:
 class HeadTemplate:
     """The head of an object that is arriving: all of it but the digest, which is known last."""
 
-    def __init__(self, arrival: Arrival) -> None:
+    def __init__(self, arrival: Arrival, version_name: str = IMPLEMENTATION_VERSION_NAME) -> None:
         """Raises MalformedUid for UIDs that no head should carry (PS3.5 9.1)."""
         meta = b"".join(
             (
@@ -65,6 +69,7 @@ class HeadTemplate:
                 _uid(_INSTANCE, arrival.sop_instance_uid),
                 _uid(_SYNTAX, arrival.transfer_syntax_uid),
                 _IMPLEMENTATION,
+                _element(_VERSION, b"SH", version_name.encode("ascii")),
                 _element(_SOURCE, b"AE", _ae_title(arrival.calling_ae)),
                 _element(_RECEIVING, b"AE", _ae_title(arrival.called_ae)),
                 _PRIVATE_CREATOR,
@@ -103,6 +108,33 @@ def read_head(source: BinaryIO) -> Head:
     calling_ae, called_ae = _ascii(values, _SOURCE), _ascii(values, _RECEIVING)
     arrival = Arrival(sop_class, sop_instance, transfer_syntax, calling_ae, called_ae, received_at)
     return Head(arrival, private[2], offset)
+
+
+def is_head_of(content: bytes, arrival: Arrival, digest: str) -> bool:
+    """Is this, byte for byte, the head of an object that arrived so, with a data set of this SHA-256?
+
+    What a head may tell beyond these is taken from itself.
+    """
+    if content == HeadTemplate(arrival).filled(digest):
+        return True
+    try:
+        expected = told_besides(arrival, read_head(io.BytesIO(content)).arrival)
+    except ObjectDamaged:
+        return False
+    return any(content == HeadTemplate(expected, version).filled(digest) for version in _VERSION_NAMES)
+
+
+def told_besides(arrival: Arrival, told: Arrival) -> Arrival:
+    """The arrival, with what ``told`` knows and a row does not."""
+    return replace(
+        told,
+        sop_class_uid=arrival.sop_class_uid,
+        sop_instance_uid=arrival.sop_instance_uid,
+        transfer_syntax_uid=arrival.transfer_syntax_uid,
+        calling_ae=arrival.calling_ae,
+        called_ae=arrival.called_ae,
+        received_at=arrival.received_at,
+    )
 
 
 def read_foreign_head(source: BinaryIO) -> FileHead:
@@ -219,8 +251,6 @@ def _ascii(values: dict[int, bytes], number: int) -> str:
 
 
 _FIRST_ELEMENTS = _element(0x0001, b"OB", b"\x00\x01")
-_IMPLEMENTATION = _uid(0x0012, IMPLEMENTATION_CLASS_UID) + _element(
-    0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")
-)
+_IMPLEMENTATION = _uid(0x0012, IMPLEMENTATION_CLASS_UID)
 _PRIVATE_CREATOR = _uid(_CREATOR, PRIVATE_INFORMATION_CREATOR_UID)
 _BEFORE_LENGTH = _PREAMBLE + _PREFIX + struct.pack("<HH2sH", 0x0002, 0x0000, b"UL", _UL.size)

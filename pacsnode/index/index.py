@@ -46,8 +46,8 @@ class Index(Protocol):
     def kinds(self, query: Query) -> list[tuple[Uid, Uid]]:
         """The (SOP class, transfer syntax) pairs of what ``instances`` would yield, each once, in ascending order."""
 
-    def everything(self) -> Iterator[Instance]:
-        """All versions of all instances in order of their keys; paged."""
+    def everything(self, since: str = "") -> Iterator[Instance]:
+        """All versions of all instances whose keys are not below ``since``, in order of the keys; paged."""
 
     def relocate(self, old: StoredObject, new: Instance) -> bool:
         """Let ``new`` take the place of the version of its UID stored as ``old``, with object and time of arrival.

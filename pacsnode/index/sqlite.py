@@ -144,12 +144,13 @@ class SqliteIndex:
             found.update((row[0], row[1]) for row in self._asked_rows(statement, series, *within.values))
         return sorted(found)
 
-    def everything(self) -> Iterator[Instance]:
-        """All versions of all instances in order of their keys; paged."""
-        after = ""
-        while page := self._instances(f"instance.key > ? ORDER BY instance.key LIMIT {_PAGE_ROWS}", after):
+    def everything(self, since: str = "") -> Iterator[Instance]:
+        """All versions of all instances in order of their keys; paged. See Index.everything."""
+        where = f"instance.key %s ? ORDER BY instance.key LIMIT {_PAGE_ROWS}"
+        page = self._instances(where % ">=", since)
+        while page:
             yield from page
-            after = page[-1].stored.key
+            page = self._instances(where % ">", page[-1].stored.key)
 
     def at(self, key: Key) -> Instance | None:
         """The version stored under the key."""

@@ -21,3 +21,5 @@ class Duty:
     """Seconds; 0 is the time from one run to the next."""
     rate: int = 0
     """Bytes per second; 0 is no limit."""
+    by_hand: Job | None = None
+    """What runs where somebody asks for it, if that is another thing than what is due."""

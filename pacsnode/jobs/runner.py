@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pacsnode import log
 from pacsnode.errors import IndexFailure, JobRunning, PacsNodeError
@@ -88,7 +89,7 @@ class Runner:
             raise JobRunning(f"job {name} is running already, or the node is stopping; wait, or try again later")
         try:
             run = self.ledger.begin_by_hand(name, self._clock())
-            return self._run(duty, run, watcher, gone)
+            return self._run(replace(duty, job=duty.by_hand or duty.job), run, watcher, gone)
         finally:
             self._leave(name)
 

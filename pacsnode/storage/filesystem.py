@@ -49,7 +49,8 @@ class FilesystemStore:
         self._objects, spool_folder = root.absolute() / "objects", root.absolute() / "spool"
         self._syncs = Syncs(self._fs)
         self._spool = Spool(spool_folder, self._fs, self._syncs, monotonic)
-        self._quarantine = Quarantine(root.absolute() / "quarantine", self._fs, self._syncs)
+        self.quarantine = Quarantine(root.absolute() / "quarantine", self._objects, self._fs, self._syncs)
+        """Where ``set_aside`` puts objects."""
         self._room = Room(self._objects, self._fs, min_free_bytes=min_free_bytes, monotonic=monotonic)
         self._premises = Premises(
             objects=self._objects,
@@ -126,7 +127,7 @@ class FilesystemStore:
         """See Store.set_aside. It goes to ``quarantine/``, beside a JSON file that tells key and reason."""
         if layout.is_key(key):
             try:
-                self._quarantine.take(layout.path(self._objects, key), key, reason)
+                self.quarantine.take(layout.path(self._objects, key), key, reason)
             except OSError as error:
                 raise store_error(error, f"cannot set {key} aside") from error
 
@@ -136,6 +137,10 @@ class FilesystemStore:
             yield from self._walk("", since)
         except OSError as error:
             raise store_error(error, "cannot list the objects") from error
+
+    def is_bare(self) -> bool:
+        """See Store.is_bare. The quarantine is on the file system of the objects."""
+        return next(self.keys(), None) is None and self.quarantine.is_empty()
 
     def free_bytes(self) -> int:
         """See Store.free_bytes. ``begin`` refuses before these are used up, at ``min_free_bytes``."""

@@ -81,6 +81,10 @@ class MemoryStore:
             found = sorted(self.objects)
         return (key for key in found if key >= since)
 
+    def is_bare(self) -> bool:
+        """See Store.is_bare."""
+        return not self.objects and not self.aside
+
     def free_bytes(self) -> int:
         """See Store.free_bytes."""
         return self._capacity_bytes - sum(map(len, self.objects.values()))

@@ -58,5 +58,8 @@ class Store(Protocol):
     def keys(self, since: str = "") -> Iterator[Key]:
         """All keys that are not below ``since``, in ascending order, which is the order of arrival."""
 
+    def is_bare(self) -> bool:
+        """Is there no object, and none that was set aside? Then perhaps its file system is not mounted."""
+
     def free_bytes(self) -> int:
         """Bytes that can still be written."""

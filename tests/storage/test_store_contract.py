@@ -62,6 +62,15 @@ class StoreContract:
         """Cut the object to ``size`` bytes, as no store would."""
         raise NotImplementedError
 
+    def test_bare(self, store: Store) -> None:
+        """A store is bare before anything was stored; not while something is only set aside."""
+        before = store.is_bare()
+        key = put(store, CONTENT).key
+        while_there = store.is_bare()
+        store.set_aside(key, "for the test")
+
+        assert (True, False, False) == (before, while_there, store.is_bare())
+
     @pytest.mark.parametrize("size", [0, 1, 7_000, 8_192, 16_384, 30_000])
     def test_what_was_stored_comes_back(self, store: Store, size: int) -> None:
         """The data set is there bit for bit, behind a head that tells the arrival and the digest."""

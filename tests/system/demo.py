@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.system import dcmtk, material
+from tests.system import dcmtk, integrity_step, material
 from tests.system.live import LiveNode
 from tests.system.material import Sample
 
@@ -64,8 +64,8 @@ def _run(scratch: Path, report: Report) -> None:
     samples = whole_series(scratch)
     sent = _as_sent(scratch / "sent", samples)
     studies = sorted({sample.study_uid for sample in samples})
-    with dcmtk.receiver(scratch / "moved") as port:
-        tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n'
+    with dcmtk.receiver(scratch / "moved") as port, LiveNode(scratch / "copy") as copy:
+        tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n{integrity_step.tables(copy)}'
         with LiveNode(scratch / "node", tables) as node:
             _store(node, samples, report)
             _find(node, samples, studies, report)
@@ -73,6 +73,7 @@ def _run(scratch: Path, report: Report) -> None:
             _move(node, scratch / "moved", studies, sent, report)
             node.run("verify", "--all")
             report.add("verify", "every object re-read while the node runs", True)
+            integrity_step.heal(node, copy, [str(sample.path) for sample in samples], report.add)
             _jobs(node, report)
         node.run("reindex")
         node.run("verify", "--all")

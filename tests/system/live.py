@@ -38,7 +38,8 @@ class LiveNode:
         self.config = folder / "pacsnode.toml"
         self.lines: list[str] = []
         self._storage = f'[storage]\nmin_free = "{min_free}"\n{storage}\n'
-        self._tables = tables
+        # What a test has damaged stays as it is until the test has looked.
+        self._tables = tables if "[jobs.integrity]" in tables else f"{tables}\n[jobs.integrity]\nenabled = false\n"
         self._node_keys = node_keys
         self._launcher = launcher
         self._changed = threading.Condition()
