@@ -83,7 +83,9 @@ def _orphan(archive: Archive, key: Key) -> Finding | None:
         return Finding("", key, f"orphan: not in the index, and {error}")
     if archive.clock() - arrival.received_at < _ON_ITS_WAY:
         return None
-    uid = arrival.sop_instance_uid
-    if archive.index.knows(uid, archive.store.info(key).digest):
+    uid, stored = arrival.sop_instance_uid, archive.store.info(key)
+    if archive.index.knows(uid, stored.digest):
         return Finding(uid, key, f"orphan: {key} is a second copy of what the index has elsewhere; harmless")
+    if archive.holding(uid, arrival.original.digest if arrival.original else stored.digest) is not None:
+        return None  # compression keeps what it replaced for a while, and what it is about to replace
     return Finding(uid, key, f"orphan: {key} is not in the index; pacsnode reindex adds it")
