@@ -16,6 +16,7 @@ from pacsnode.dicom import completeness, header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS, Attribute
 from pacsnode.dicom.charset import Assumptions
 from pacsnode.dicom.encode import SPECIFIC_CHARACTER_SET
+from pacsnode.dicom.skim import skim
 from pacsnode.errors import (
     BadDataset,
     DuplicateRefused,
@@ -32,7 +33,6 @@ from pacsnode.storage.store import Store
 
 _READ_BYTES = 1024 * 1024
 _JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than it takes to begin an ingest
-_SKIM_BYTES = 16 * 1024  # most headers are shorter
 _END = Key("~")  # sorts behind all keys
 _REBUILD_BATCH = 500
 _MAX_RESENDERS = 1000  # AE titles held, where anybody may store
@@ -131,7 +131,7 @@ class Archive:
 
         Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
         """
-        return self._read(key, _skim)
+        return self._read(key, skim)
 
     def verify(self, instances: Iterable[Instance]) -> Iterator[Finding | None]:
         """Re-read the object of every instance; a finding, or None where all is well, for each."""
@@ -206,7 +206,7 @@ class Archive:
         Raises ObjectNotFound; ObjectDamaged where the structure does not reach its exact end.
         """
         wanted = frozenset(attribute.tag for attribute in attributes) | {SPECIFIC_CHARACTER_SET}
-        head, _, elements = self._walk(key, _skim, wanted)
+        head, _, elements = self._walk(key, skim, wanted)
         return header.read_values(elements, attributes, self.assumed.of(head.arrival.calling_ae))
 
     def _read(self, key: Key, feed: _Feed) -> Instance:
@@ -231,18 +231,6 @@ class Archive:
                 return head, size, walker.finish()
             except BadDataset as error:
                 raise ObjectDamaged(f"{key}: {error}") from error
-
-
-def _skim(source: BinaryIO, walker: walk.DataSetWalker) -> None:
-    """Feed the walker what it needs to reach the end, and seek past the rest."""
-    at, end = source.tell(), source.seek(0, os.SEEK_END)
-    while at < end:
-        passed = min(walker.unneeded(), end - at)
-        walker.skip(passed)
-        source.seek(at + passed)
-        chunk = source.read(_SKIM_BYTES)
-        walker.feed(chunk)
-        at += passed + len(chunk)
 
 
 class Arrivals:

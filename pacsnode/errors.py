@@ -97,6 +97,30 @@ class ObjectUnreadable(ObjectDamaged):
     """The disk does not give an object back; perhaps it will another time."""
 
 
+class CodecFailure(PacsNodeError):
+    """Pixels that were not encoded or decoded; the object they are in is as it was."""
+
+
+class CodecRefused(CodecFailure):
+    """What this codec cannot do, or should not be asked for; the same again will be refused again."""
+
+
+class CodecCrashed(CodecFailure):
+    """The codec's process ended, or told of an error of its own."""
+
+
+class CodecTooSlow(CodecFailure):
+    """The codec did not answer in the time it has."""
+
+
+class CodecTooLarge(CodecFailure):
+    """The codec wanted more memory than it may have."""
+
+
+class CodecMismatch(CodecFailure):
+    """What was encoded does not decode to what it was made of, or something besides the pixels is not the same."""
+
+
 class IndexFailure(PacsNodeError):
     """The index cannot answer or keep a row; the peer may try again later."""
 

@@ -1,4 +1,5 @@
-"""Native data sets in the default transfer syntax (PS3.5 10.1), piece by piece: headers anew, values as they are.
+"""Native data sets in implicit or explicit VR little endian (PS3.5 10.1), piece by piece: headers anew, values as they
+are.
 
 Sequences and items get undefined lengths, so that nothing has to be known before it comes; group lengths, which would
 be wrong, and zeros behind the end are left out. What the walk tolerates is tolerated here.
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from pacsnode.dicom import syntax
 from pacsnode.dicom.coding import (
+    EXPLICIT_LITTLE,
     HEADER_BYTES,
     IMPLICIT_LITTLE,
     ITEM,
@@ -27,14 +29,20 @@ from pacsnode.dicom.coding import (
     tag_name,
 )
 from pacsnode.dicom.inflate import Inflater
+from pacsnode.dicom.representations import Representations
+from pacsnode.dicom.sequences import SEQUENCE_TAGS
 from pacsnode.errors import BadDataset
 from pacsnode.model import Uid
 
 PIECE_BYTES = 256 * 1024
 _ENDLESS = 1 << 62
 _HEADER = struct.Struct("<HHI")
+_SHORT_HEADER = struct.Struct("<HH2sH")
+_LONG_HEADER = struct.Struct("<HH2s2xI")
+_MAX_SHORT_LENGTH = 0xFFFF
 _CONVERTIBLE = frozenset(
     {
+        syntax.IMPLICIT_VR_LITTLE_ENDIAN,
         syntax.EXPLICIT_VR_LITTLE_ENDIAN,
         syntax.EXPLICIT_VR_BIG_ENDIAN,
         syntax.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
@@ -49,7 +57,7 @@ _TURNED = {
 
 
 def is_convertible(transfer_syntax_uid: Uid) -> bool:
-    """May a data set of this syntax be sent in Implicit VR Little Endian, too?"""
+    """May a data set of this syntax be sent in Implicit and Explicit VR Little Endian, too?"""
     return transfer_syntax_uid in _CONVERTIBLE
 
 
@@ -58,13 +66,23 @@ def to_default_syntax(chunks: Iterable[bytes], transfer_syntax_uid: Uid, *, max_
 
     ``max_bytes`` bounds what a deflated one inflates to. Raises BadDataset, perhaps after pieces have come.
     """
+    yield from _converted(chunks, transfer_syntax_uid, IMPLICIT_LITTLE, max_bytes)
+
+
+def to_explicit_syntax(chunks: Iterable[bytes], transfer_syntax_uid: Uid, *, max_bytes: int) -> Iterator[bytes]:
+    """As above, in Explicit VR Little Endian; what was sent without a VR, and is not in the dictionary, is UN."""
+    yield from _converted(chunks, transfer_syntax_uid, EXPLICIT_LITTLE, max_bytes)
+
+
+def _converted(chunks: Iterable[bytes], transfer_syntax_uid: Uid, target: Coding, max_bytes: int) -> Iterator[bytes]:
     if syntax.is_deflated(transfer_syntax_uid):
-        chunks = _inflated(chunks, Inflater(max_bytes))
-    converter = _Converter(_Reader(chunks))
-    yield from converter.convert(coding_of(transfer_syntax_uid))
+        chunks = inflated(chunks, max_bytes=max_bytes)
+    return _Converter(_Reader(chunks), target).convert(coding_of(transfer_syntax_uid))
 
 
-def _inflated(chunks: Iterable[bytes], inflater: Inflater) -> Iterator[bytes]:
+def inflated(chunks: Iterable[bytes], *, max_bytes: int) -> Iterator[bytes]:
+    """A deflated data set in explicit VR little endian, otherwise as it is. Raises BadDataset."""
+    inflater = Inflater(max_bytes)
     for chunk in chunks:
         yield from inflater.inflate(chunk)
     inflater.finish()
@@ -108,8 +126,10 @@ class _Reader:
 class _Converter:
     """One data set. Recursion goes as deep as its sequences, which the walk has bounded."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: _Reader, target: Coding) -> None:
         self._reader = reader
+        self._target = target
+        self._representations = Representations()
         self._ready = bytearray()
 
     def convert(self, coding: Coding) -> Iterator[bytes]:
@@ -146,20 +166,35 @@ class _Converter:
             yield from self._element(group, number, vr, length, coding=coding, end=end)
 
     def _element(self, group: int, number: int, vr: bytes, length: int, *, coding: Coding, end: int) -> Iterator[bytes]:
-        is_undefined = length == UNDEFINED_LENGTH
-        is_fragments = vr in (b"OB", b"OW") or (not vr and group << 16 | number == PIXEL_DATA)
-        if vr == b"SQ" or is_undefined:
-            yield from self._write(_HEADER.pack(group, number, UNDEFINED_LENGTH))
+        is_undefined, tag = length == UNDEFINED_LENGTH, group << 16 | number
+        is_fragments = vr in (b"OB", b"OW") or (not vr and tag == PIXEL_DATA)
+        if vr == b"SQ" or is_undefined or (not vr and tag in SEQUENCE_TAGS):
+            kind = vr or (b"OB" if is_fragments else b"SQ" if tag in SEQUENCE_TAGS else b"UN")
+            yield from self._write(self._header(group, number, kind, UNDEFINED_LENGTH))
             inner = IMPLICIT_LITTLE if vr in (b"UN", b"") else coding
             inner_end = end if is_undefined else self._reader.at + length
+            target, self._target = self._target, IMPLICIT_LITTLE if kind == b"UN" else self._target
             yield from self._fragments(coding) if is_fragments else self._items(inner_end, inner)
+            self._target = target
             yield from self._delimit(SEQUENCE_DELIMITER)
         elif number:
-            yield from self._write(_HEADER.pack(group, number, length))
+            if not vr and not self._target.is_implicit:
+                vr = self._representations.of(tag, length)
+                self._representations.learn(tag, self._reader.peek(length) if length == 2 else b"")
+            yield from self._write(self._header(group, number, vr, length))
             yield from self._value(length, None if coding.is_little_endian else _TURNED.get(vr))
         else:
             for _ in self._reader.values(length):
                 pass
+
+    def _header(self, group: int, number: int, vr: bytes, length: int) -> bytes:
+        if self._target.is_implicit:
+            return _HEADER.pack(group, number, length)
+        if vr not in SHORT_VRS:
+            return _LONG_HEADER.pack(group, number, vr, length)
+        if length > _MAX_SHORT_LENGTH:  # PS3.5 6.2.2: too long for its VR
+            return _LONG_HEADER.pack(group, number, b"UN", length)
+        return _SHORT_HEADER.pack(group, number, vr, length)
 
     def _items(self, end: int, coding: Coding) -> Iterator[bytes]:
         reader = self._reader

@@ -9,7 +9,7 @@ completeness.py), or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Set
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
@@ -55,18 +55,32 @@ class Element(NamedTuple):
     is_implicit: bool = False
 
 
+class Place(NamedTuple):
+    """Where an element of the top level is in the (inflated) stream. ``vr`` is "" in implicit VR."""
+
+    value_at: int
+    vr: str
+    length: int
+
+
 @dataclass(frozen=True, slots=True)
 class Elements:
     """The wanted top-level elements that were there, by tag, with padding and all."""
 
     by_tag: Mapping[int, Element]
     coding: Coding
-    noted: frozenset[int] = frozenset()  # those to be noted that were there
+    places: Mapping[int, Place] = field(default_factory=dict)  # of those to be noted that were there
+    repeated: frozenset[int] = frozenset()  # which of them came more than once
 
     @property
     def is_little_endian(self) -> bool:
         """The order of the bytes of numbers."""
         return self.coding.is_little_endian
+
+    @property
+    def noted(self) -> Set[int]:
+        """Tags of those to be noted that were there."""
+        return self.places.keys()
 
     def value(self, tag: int) -> bytes:
         """The value of an element; empty where it is absent, or a sequence."""
@@ -116,7 +130,8 @@ class DataSetWalker:
         self._sequences: list[_Sequence] = []  # wanted ones whose bytes are not all here
         self._count = 0
         self._found: dict[int, Element] = {}
-        self._noted: set[int] = set()
+        self._places: dict[int, Place] = {}
+        self._repeated: set[int] = set()
         self._readers: tuple[Callable[[_Buffer, int, _Frame], bool], ...] = (  # by _Kind
             self._read_explicit,
             self._read_implicit,
@@ -157,7 +172,12 @@ class DataSetWalker:
         # A single zero may begin a tag (6000,eeee); two are group 0000, which no data set has.
         if self._carry and (len(self._carry) == 1 or self._carry.strip(b"\0")):
             raise BadDataset(f"truncated: header at byte {self._at}")
-        return Elements(MappingProxyType(self._found), self._coding, frozenset(self._noted))
+        return Elements(
+            MappingProxyType(self._found),
+            self._coding,
+            MappingProxyType(self._places),
+            frozenset(self._repeated),
+        )
 
     def _take(self, data: memoryview) -> None:
         whole, begin = data, self._seen
@@ -218,7 +238,7 @@ class DataSetWalker:
             count += 1
             at = value + length
             if (tag := group << 16 | number) in wanted:
-                self._keep(tag, vr, data[value:at], length)
+                self._keep(tag, vr, data[value:at], length, base + value)
         self._at, self._count = base + at, self._count + count
         return at >= end
 
@@ -236,7 +256,7 @@ class DataSetWalker:
                 return True
             at = value + length
             if tag in wanted:
-                self._keep(tag, b"", data[value:at], length)
+                self._keep(tag, b"", data[value:at], length, base + value)
         self._at = base + at
         return at >= end
 
@@ -261,7 +281,7 @@ class DataSetWalker:
         value = at + header_bytes
         self._at += length
         if len(self._frames) == 1 and tag in self._wanted:
-            self._keep(tag, vr, data[value : value + length], length)
+            self._keep(tag, vr, data[value : value + length], length, base + value)
         return True
 
     def _read_without_vr(self, data: _Buffer, base: int, frame: _Frame) -> bool:
@@ -329,7 +349,7 @@ class DataSetWalker:
         """Enter the value that begins at ``_at``: a sequence, or fragments."""
         is_top = len(self._frames) == 1
         if is_top and tag in self._to_note:
-            self._noted.add(tag)
+            self._place(tag, Place(self._at, vr.decode("ascii"), length))
         if length == UNDEFINED_LENGTH and (vr in (b"OB", b"OW") or (tag == PIXEL_DATA and not vr)):
             self._push(_Kind.FRAGMENTS, frame.coding, length)
             return
@@ -380,10 +400,10 @@ class DataSetWalker:
             value = bytes(sequence.value) if len(sequence.value) <= self._max_value_bytes else b""
             self._enter(sequence.tag, Element("SQ", value, sequence.is_implicit))
 
-    def _keep(self, tag: int, vr: bytes, value: _Buffer, length: int) -> None:
+    def _keep(self, tag: int, vr: bytes, value: _Buffer, length: int, value_at: int) -> None:
         """Take the value, or as much of it as is there."""
         if tag in self._to_note:
-            self._noted.add(tag)
+            self._place(tag, Place(value_at, vr.decode("ascii"), length))
             return
         if length > self._max_value_bytes:
             if self._takes_long_values:
@@ -393,6 +413,11 @@ class DataSetWalker:
             self._partial = _Partial(tag, vr, bytearray(value), length)
             return
         self._enter(tag, Element(vr.decode("ascii"), bytes(value)))
+
+    def _place(self, tag: int, place: Place) -> None:
+        if tag in self._places:
+            self._repeated.add(tag)
+        self._places[tag] = place
 
     def _fill(self, partial: _Partial, data: memoryview) -> None:
         partial.value.extend(data[: partial.length - len(partial.value)])

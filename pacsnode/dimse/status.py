@@ -13,6 +13,12 @@ from types import MappingProxyType
 from pacsnode.errors import (
     BadDataset,
     CannotListen,
+    CodecCrashed,
+    CodecFailure,
+    CodecMismatch,
+    CodecRefused,
+    CodecTooLarge,
+    CodecTooSlow,
     ConfigError,
     DatasetTooLarge,
     DuplicateRefused,
@@ -58,7 +64,8 @@ UNABLE_TO_PERFORM_SUBOPERATIONS = 0xA702
 
 Table = Mapping[type[PacsNodeError], int]
 
-# Errors that end an association or a process instead of being answered; listed so that the tables are complete.
+# Errors that end an association or a process, or make one sub-operation fail, instead of being answered; listed so that
+# the tables are complete.
 _NOT_EXPECTED: dict[type[PacsNodeError], int] = {
     PacsNodeError: 0xA7FF,
     ConfigError: 0xA7FE,
@@ -67,6 +74,12 @@ _NOT_EXPECTED: dict[type[PacsNodeError], int] = {
     ProtocolViolation: 0x0110,
     PeerFailure: 0x0110,
     PeerSilent: 0x0110,
+    CodecFailure: 0xA7FB,
+    CodecRefused: 0xA7FB,
+    CodecCrashed: 0xA7FB,
+    CodecTooSlow: 0xA7FB,
+    CodecTooLarge: 0xA7FB,
+    CodecMismatch: 0xA7FB,
 }
 
 STORE: Table = {

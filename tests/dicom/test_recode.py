@@ -132,8 +132,8 @@ def test_truncated(cut: int) -> None:
 
 
 def test_what_is_convertible() -> None:
-    """Native syntaxes that are not the default one already."""
-    assert [True, True, True, False, False] == [
+    """Native syntaxes."""
+    assert [True, True, True, True, False] == [
         is_convertible(uid) for uid in (*CONVERTIBLE, IMPLICIT_VR_LITTLE_ENDIAN, JPEG_BASELINE)
     ]
 
