@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks import (
     associations,
+    compression,
     flat,
     hostile,
     large_move,
@@ -45,6 +46,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "move": large_move.run,
     "hostile": hostile.run,
     "scale": scale.run,
+    "compression": compression.run,
 }
 _ON_REQUEST = ("scale",)
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import BinaryIO
 
+from pacsnode import encodings
 from pacsnode.dicom import completeness, header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS, Attribute
 from pacsnode.dicom.charset import Assumptions
@@ -95,6 +96,28 @@ class Archive:
         """
         return Ingest(self, arrival)
 
+    def record(self, instance: Instance, digest: str) -> Outcome:
+        """As ``index.add``; ALREADY_THERE also where a version holds the same in another encoding.
+
+        ``digest``: of the data set that came, which the object may hold encoded anew.
+        """
+        outcome = self.index.add(instance)
+        while outcome is Outcome.UNDECIDED:
+            versions = self.index.versions(instance.header.sop_instance_uid)
+            if encodings.holding(self.store, versions, digest) is not None:
+                return Outcome.ALREADY_THERE
+            outcome = self.index.add_beside(instance, {version.stored.key for version in versions})
+        return outcome
+
+    def holding(self, uid: Uid, digest: str) -> Instance | None:
+        """The version of the SOP instance that holds the data set that came with this digest, in any encoding."""
+        return encodings.holding(self.store, self.index.versions(uid), digest)
+
+    def moved(self, instance: Instance) -> Instance | None:
+        """The current version of the instance, where that is another object than the one that was found before."""
+        current = self.index.current(instance.header.sop_instance_uid)
+        return None if current is None or current.stored.key == instance.stored.key else current
+
     def settled(self) -> datetime:
         """What arrived before this time is settled: it is stored and has a row, or nothing of it is there."""
         return self.arrivals.oldest(self.clock() - _JUST_ARRIVED)
@@ -155,7 +178,7 @@ class Archive:
         """Make the index hold exactly the objects that can be read; goes on where an earlier rebuild was stopped.
 
         A finding for each object that cannot be read, None for each that was added. They are skimmed: ``verify``
-        tells about digests.
+        tells about digests. Of two that hold the same in two encodings, the one that was encoded anew gets the row.
         """
         batch: list[Instance] = []
         for difference in self.compare():
@@ -168,10 +191,22 @@ class Archive:
                 yield Finding("", difference.key, str(error))
                 continue
             if len(batch) == _REBUILD_BATCH:
-                self.index.add_many(batch)
+                self._add_many(batch)
                 batch.clear()
             yield None
-        self.index.add_many(batch)
+        self._add_many(batch)
+
+    def _add_many(self, batch: Sequence[Instance]) -> None:
+        for instance, outcome in zip(batch, self.index.add_many(batch), strict=True):
+            if outcome is Outcome.UNDECIDED:
+                self._prefer_encoded(instance)
+
+    def _prefer_encoded(self, instance: Instance) -> None:
+        digest = encodings.digest_of_origin(self.store, instance.stored)
+        if self.record(instance, digest) is Outcome.ALREADY_THERE and digest != instance.stored.digest:
+            as_it_came = self.holding(instance.header.sop_instance_uid, digest)
+            if as_it_came is not None and as_it_came.stored.digest == digest:
+                self.index.relocate(as_it_came.stored, instance)
 
     def problem_of(self, instance: Instance, told: _Told = _nobody) -> Finding | None:
         """Re-read the object of the instance: what is wrong with it, None where it is as it was stored, to the byte.
@@ -368,8 +403,8 @@ class Ingest:
         header.check_against(found, self.arrival)
         completeness.check(found, elements)
         uid = found.sop_instance_uid
-        if archive.resends.is_likely(peer) and archive.index.knows(uid, self._upload.digest()):
-            known = self._known(uid)
+        if archive.resends.is_likely(peer):
+            known = archive.holding(uid, self._upload.digest())
             if known is not None and archive.problem_of(known) is None:
                 self._upload.abort()
                 return Outcome.ALREADY_THERE
@@ -378,7 +413,7 @@ class Ingest:
         stored = self._upload.commit(key)
         instance = Instance(found, stored, self.arrival.received_at, peer, self.arrival.called_ae)
         try:
-            outcome = archive.index.add(instance)
+            outcome = archive.record(instance, stored.digest)
             if outcome is Outcome.ALREADY_THERE:
                 outcome = self._repaired(instance)
         except DuplicateRefused:
@@ -392,17 +427,13 @@ class Ingest:
             archive.store.delete(key)
         return outcome
 
-    def _known(self, uid: Uid) -> Instance | None:
-        versions = self._archive.index.versions(uid)
-        return next((version for version in versions if version.stored.digest == self._upload.digest()), None)
-
     def _repaired(self, instance: Instance) -> Outcome:
         """Let the new object take the place of one with the same content if that is damaged, which is set aside."""
         archive = self._archive
-        known = self._known(instance.header.sop_instance_uid)
+        known = archive.holding(instance.header.sop_instance_uid, instance.stored.digest)
         if known is not None and archive.problem_of(known) is None:
             return Outcome.ALREADY_THERE
         if known is None or not archive.index.relocate(known.stored, instance):
-            return archive.index.add(instance)
+            return archive.record(instance, instance.stored.digest)
         archive.store.set_aside(known.stored.key, "damaged; the same instance was sent again and took its place")
         return Outcome.REPAIRED

@@ -16,6 +16,15 @@ Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """The data set that came, of an object that was encoded anew since."""
+
+    digest: str  # SHA-256, 64 hex digits
+    size: int  # bytes
+    transfer_syntax_uid: Uid
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """What a peer said it is sending, and who it is (PS3.7 9.1.1.1)."""
 
@@ -26,6 +35,7 @@ class Arrival:
     called_ae: str
     received_at: datetime  # UTC, microseconds
     move_originator: str = ""
+    original: Original | None = None  # None: the data set is the one that came
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,7 @@ class Outcome(Enum):
 
     STORED = "stored"
     ALREADY_THERE = "already_there"  # the same data set was here: nothing was written
+    UNDECIDED = "undecided"  # of the index alone: a version may hold the same in another encoding; nothing was written
     REPAIRED = "repaired"  # the same data set was here, but damaged: the new object took its place
     NEW_VERSION = "new_version"  # other content under a known UID: kept beside the old
     KEPT_FIRST = "kept_first"  # other content under a known UID: by policy the first stays

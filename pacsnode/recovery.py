@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pacsnode import log
+from pacsnode import encodings, log
 from pacsnode.archive import Archive
 from pacsnode.errors import DuplicateRefused, IndexFailure, ObjectDamaged, ObjectNotFound, ObjectUnreadable, StoreError
 from pacsnode.index.index import Index
@@ -149,7 +149,8 @@ def adopt(archive: Archive, key: Key, done: Recovery) -> None:
     """
     try:
         instance = archive.describe(key)
-        outcome = archive.index.add(instance)
+        digest = encodings.digest_of_origin(archive.store, instance.stored)
+        outcome = archive.record(instance, digest)
     except ObjectNotFound:
         return
     except ObjectUnreadable as error:
@@ -159,18 +160,21 @@ def adopt(archive: Archive, key: Key, done: Recovery) -> None:
         _set_aside(archive, key, str(error), done)
         return
     if outcome is Outcome.ALREADY_THERE:
-        _settle_second_copy(archive, instance, done)
+        _settle_second_copy(archive, instance, digest, done)
     elif outcome is Outcome.KEPT_FIRST:
         _set_aside(archive, key, "the instance is here with other content, which came first", done)
     else:
         done.adopted += 1
 
 
-def _settle_second_copy(archive: Archive, copy: Instance, done: Recovery) -> None:
-    """Keep the copy that is sound."""
-    uid = copy.header.sop_instance_uid
-    first = next(v for v in archive.index.versions(uid) if v.stored.digest == copy.stored.digest)
+def _settle_second_copy(archive: Archive, copy: Instance, digest: str, done: Recovery) -> None:
+    """Keep the copy that is sound; ``digest`` is that of the data set that came, which either may hold encoded anew."""
+    first = archive.holding(copy.header.sop_instance_uid, digest)
+    if first is None:
+        return
     finding = archive.problem_of(first)
+    if finding is None and copy.stored.digest == digest != first.stored.digest:
+        return  # the original of what was compressed, which compression keeps for a while
     if finding is None:
         archive.store.delete(copy.stored.key)
         done.removed += 1

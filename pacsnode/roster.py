@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from pacsnode.archive import Archive
+from pacsnode.compression.job import CompressionJob, may_go_at_once
+from pacsnode.compression.policy import policy_of
 from pacsnode.config import Config
 from pacsnode.housekeeping import Housekeeping
 from pacsnode.integrity.ledger import Ledger as IntegrityLedger
@@ -65,9 +67,17 @@ def _places(premises: Premises) -> dict[str, Copies]:
     }
 
 
+def _compression(premises: Premises) -> Job:
+    config = premises.config
+    policy = policy_of(config.jobs.compression)
+    # keep_original: without a backup there is none to wait for.
+    return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go_at_once)
+
+
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "housekeeping": _housekeeping,
     "integrity": _integrity,
+    "compression": _compression,
 }
 """Each job by its name, which is that of its table in the configuration, ``[jobs.NAME]``."""
 

@@ -14,14 +14,14 @@ from typing import BinaryIO
 
 from pacsnode.dicom.coding import LONG_VRS, UNDEFINED_LENGTH
 from pacsnode.errors import BadDataset, MalformedUid, ObjectDamaged
-from pacsnode.model import Arrival, Uid
+from pacsnode.model import Arrival, Original, Uid
 
 IMPLEMENTATION_CLASS_UID = Uid("2.25.173682480959781097596000885272022694857")
 IMPLEMENTATION_VERSION_NAME = "PACSNODE_0_1"
 _VERSION_NAMES = (IMPLEMENTATION_VERSION_NAME,)
 """Every one that a head was ever written with: an object with another one would be taken for damaged."""
 PRIVATE_INFORMATION_CREATOR_UID = Uid("2.25.32078104750458273444281916326389632223")
-"""Who defines what our (0002,0102) Private Information holds: time of arrival and digest, in ASCII."""
+"""Who defines what our (0002,0102) Private Information holds: time of arrival and digests, in ASCII."""
 
 _PREAMBLE = bytes(128)
 _PREFIX = b"DICM"
@@ -30,7 +30,10 @@ _UL = struct.Struct("<I")
 _MAX_META_BYTES = 1024 * 1024
 _READ_BYTES = 1024  # more than a head of ours
 _HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
-_PRIVATE_INFORMATION = re.compile(r"received=(\S{26})Z sha256=([0-9a-f]{64}) *\Z")
+_PRIVATE_INFORMATION = re.compile(
+    r"received=(\S{26})Z sha256=([0-9a-f]{64})"
+    r"(?: original-sha256=([0-9a-f]{64}) original-size=([0-9]{1,19}) original-syntax=([0-9.]{1,64}))? *\Z"
+)
 
 _CLASS, _INSTANCE, _SYNTAX, _SOURCE, _RECEIVING = 0x0002, 0x0003, 0x0010, 0x0016, 0x0018
 _CREATOR, _PRIVATE = 0x0100, 0x0102
@@ -62,6 +65,7 @@ class HeadTemplate:
 
     def __init__(self, arrival: Arrival, version_name: str = IMPLEMENTATION_VERSION_NAME) -> None:
         """Raises MalformedUid for UIDs that no head should carry (PS3.5 9.1)."""
+        private = _private_information(arrival)
         meta = b"".join(
             (
                 _FIRST_ELEMENTS,
@@ -73,15 +77,17 @@ class HeadTemplate:
                 _element(_SOURCE, b"AE", _ae_title(arrival.calling_ae)),
                 _element(_RECEIVING, b"AE", _ae_title(arrival.called_ae)),
                 _PRIVATE_CREATOR,
-                _element(_PRIVATE, b"OB", _private_information(arrival.received_at, _NO_DIGEST)),
+                _element(_PRIVATE, b"OB", private),
             )
         )
-        self._start = _BEFORE_LENGTH + _UL.pack(len(meta)) + meta[: -len(_NO_DIGEST)]  # the value ends even
+        begin = len(meta) - len(private) + private.index(_NO_DIGEST.encode())
+        self._start = _BEFORE_LENGTH + _UL.pack(len(meta)) + meta[:begin]
+        self._end = meta[begin + len(_NO_DIGEST) :]
         self.size = len(_BEFORE_LENGTH) + _UL.size + len(meta)  # bytes, whatever the digest
 
     def filled(self, digest: str) -> bytes:
         """The whole head, with the SHA-256 of the data set as 64 hex digits."""
-        return self._start + digest.encode("ascii")
+        return self._start + digest.encode("ascii") + self._end
 
 
 def read_head(source: BinaryIO) -> Head:
@@ -106,7 +112,8 @@ def read_head(source: BinaryIO) -> Head:
     if not all(_HARMLESS_UID.match(uid) for uid in (sop_class, sop_instance, transfer_syntax)):
         raise ObjectDamaged("the head lacks a UID")
     calling_ae, called_ae = _ascii(values, _SOURCE), _ascii(values, _RECEIVING)
-    arrival = Arrival(sop_class, sop_instance, transfer_syntax, calling_ae, called_ae, received_at)
+    original = Original(private[3], int(private[4]), Uid(private[5])) if private[3] else None
+    arrival = Arrival(sop_class, sop_instance, transfer_syntax, calling_ae, called_ae, received_at, original=original)
     return Head(arrival, private[2], offset)
 
 
@@ -172,9 +179,14 @@ def _ae_title(title: str) -> bytes:
     return title.strip(" \0").encode("ascii", "replace")[:16]
 
 
-def _private_information(received_at: datetime, digest: str) -> bytes:
-    time = received_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-    return f"received={time}Z sha256={digest}".encode("ascii")
+def _private_information(arrival: Arrival) -> bytes:
+    """With a digest of zeros. It ends even, and the digest comes before what else is recorded."""
+    time = arrival.received_at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    told = f"received={time}Z sha256={_NO_DIGEST}"
+    if arrival.original is not None:
+        came = arrival.original
+        told += f" original-sha256={came.digest} original-size={came.size} original-syntax={came.transfer_syntax_uid}"
+    return (told + " " * (len(told) % 2)).encode("ascii")
 
 
 def _read_meta(source: BinaryIO, *, last: int | None) -> tuple[dict[int, bytes], int]:

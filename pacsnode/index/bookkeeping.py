@@ -8,12 +8,13 @@ entity describes it. Only that makes an index that is rebuilt in order of keys e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
+from pacsnode.dicom import syntax
 from pacsnode.errors import DuplicateRefused
 from pacsnode.index import entry
 from pacsnode.index.matching import VALUE_SEPARATOR, significant
@@ -132,12 +133,12 @@ class Bookkeeping:
         """Trust nothing but the tables from here on."""
         self._remembered = _Remembered()
 
-    def add(self, instance: Instance, row: entry.Values) -> Outcome:
-        """See Index.add; ``row`` is what entry.row_of made of it."""
+    def add(self, instance: Instance, row: entry.Values, compared: Collection[Key] = ()) -> Outcome:
+        """See Index.add and add_beside; ``row`` is what entry.row_of made of it."""
         header, key = instance.header, instance.stored.key
         current = self._current(significant(header.sop_instance_uid))
         if current is not None:
-            known = self._judge(instance)
+            known = self._judge(instance, compared)
             if known is not None:
                 return known
         is_current = current is None or current.key < key
@@ -204,13 +205,17 @@ class Bookkeeping:
         row = self._execute(f"{_SELECT_VERSION} WHERE {where}", parameters).get
         return None if row is None else _Version(*row)
 
-    def _judge(self, instance: Instance) -> Outcome | None:
+    def _judge(self, instance: Instance, compared: Collection[Key]) -> Outcome | None:
         """What becomes of an instance whose UID is known; None where it is to be kept as another version."""
         uid = significant(instance.header.sop_instance_uid)
         key, digest = instance.stored.key, bytes.fromhex(instance.stored.digest)
-        versions = self._execute(f"SELECT key, digest FROM instance WHERE {entry.VERSIONS}", (uid,))
-        if any(version == key or content == digest for version, content in versions):
+        select = f"SELECT key, digest, transfer_syntax_uid FROM instance WHERE {entry.VERSIONS}"
+        versions: list[tuple[Any, ...]] = self._execute(select, (uid,)).fetchall()
+        if any(version == key or content == digest for version, content, _ in versions):
             return Outcome.ALREADY_THERE
+        encoding = instance.stored.transfer_syntax_uid
+        if any(version not in compared and _may_hold_the_same(encoding, other) for version, _, other in versions):
+            return Outcome.UNDECIDED
         if self._duplicates is DuplicatePolicy.FIRST:
             return Outcome.KEPT_FIRST
         if self._duplicates is DuplicatePolicy.REJECT:
@@ -357,3 +362,8 @@ def _remember(rows: dict[K, V], key: K, row: V) -> V:
 def _joined(lists: Iterable[str]) -> str:
     """The distinct values of backslash-joined lists, sorted and joined again."""
     return VALUE_SEPARATOR.join(sorted({value for values in lists for value in values.split(VALUE_SEPARATOR) if value}))
+
+
+def _may_hold_the_same(encoding: Uid, other: Uid) -> bool:
+    """May one of the two data sets, with different digests, be the other one encoded anew?"""
+    return syntax.is_encapsulated(encoding) or syntax.is_encapsulated(other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Protocol
 
 from pacsnode.model import Instance, Key, Match, Outcome, Query, StoredObject, Totals, Uid
@@ -20,6 +20,13 @@ class Index(Protocol):
         Same SOP Instance UID and digest as a version of it: ALREADY_THERE, nothing written. Other content:
         by the duplicate policy NEW_VERSION (the new one becomes current), KEPT_FIRST, or DuplicateRefused is raised.
         Attributes of patient, study and series are those of the instance that arrived first (smallest key).
+        UNDECIDED, and nothing written, where it or a version is compressed: they may hold the same in two encodings.
+        """
+
+    def add_beside(self, instance: Instance, compared: Collection[Key]) -> Outcome:
+        """As ``add``, for who has found that the versions under these keys hold something else.
+
+        UNDECIDED where there is another version by now.
         """
 
     def add_many(self, instances: Sequence[Instance]) -> list[Outcome]:

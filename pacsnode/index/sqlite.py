@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -77,6 +77,11 @@ class SqliteIndex:
         """Record an instance; durable when it returns. See Index.add."""
         row = entry.row_of(instance)
         return self._writing().run(partial(self._books.add, instance, row))
+
+    def add_beside(self, instance: Instance, compared: Collection[Key]) -> Outcome:
+        """Record an instance that differs from these versions; durable when it returns. See Index.add_beside."""
+        row = entry.row_of(instance)
+        return self._writing().run(partial(self._books.add, instance, row, compared))
 
     def add_many(self, instances: Sequence[Instance]) -> list[Outcome]:
         """As ``add`` for each, in order, in one transaction: all or none where one of them fails."""

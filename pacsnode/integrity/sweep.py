@@ -84,8 +84,9 @@ def is_settled(archive: Archive, key: Key) -> bool:
 def stray_of(archive: Archive, key: Key) -> Finding | None:
     """What is to be said of an object that had no row; nothing where it went, or has one now."""
     try:
-        uid = archive.store.arrival(key).sop_instance_uid
-        is_second = archive.index.knows(uid, archive.store.info(key).digest)
+        arrival, digest = archive.store.arrival(key), archive.store.info(key).digest
+        uid = arrival.sop_instance_uid
+        is_second = archive.index.knows(uid, digest)
     except ObjectNotFound:
         return None
     except ObjectDamaged as error:
@@ -94,4 +95,6 @@ def stray_of(archive: Archive, key: Key) -> Finding | None:
         return None
     if is_second:
         return Finding(uid, key, f"orphan: {key} is a second copy of what the index has elsewhere; harmless")
+    if archive.holding(uid, arrival.original.digest if arrival.original else digest) is not None:
+        return None  # compression keeps what it replaced for a while, and what it is about to replace
     return Finding(uid, key, f"orphan: {key} is not in the index; the integrity job or pacsnode reindex adds it")

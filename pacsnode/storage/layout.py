@@ -19,6 +19,7 @@ RANDOM_BYTES = 9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TIME_BITS = 56
+_FRESH_BYTES = 4  # of the randomness: the rest keeps two instances of one microsecond in their order
 _SHARDS_A_DAY = 256  # 337.5 s each: what arrives together shares a directory, and so its fsync
 _SECONDS_A_DAY = 24 * 60 * 60
 
@@ -45,6 +46,16 @@ def new_key(received_at: datetime, randomness: bytes) -> Key:
     shard = second * _SHARDS_A_DAY // _SECONDS_A_DAY
     folder = f"{utc.year:04d}/{utc.month:02d}/{utc.day:02d}/{shard:02x}"
     return Key(f"{folder}/{microseconds:014x}{randomness[:RANDOM_BYTES].hex()}")
+
+
+def sibling(key: Key, randomness: bytes) -> Key:
+    """A key for another encoding of what is stored under this one: among other keys it sorts where that one does.
+
+    Uses the first 4 bytes of the randomness. Raises ValueError where there are fewer.
+    """
+    if len(randomness) < _FRESH_BYTES:
+        raise ValueError(f"a sibling takes {_FRESH_BYTES} bytes of randomness, not {len(randomness)}")
+    return Key(key[: -2 * _FRESH_BYTES] + randomness[:_FRESH_BYTES].hex())
 
 
 def is_key(text: str) -> TypeGuard[Key]:

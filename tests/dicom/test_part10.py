@@ -23,7 +23,7 @@ from pacsnode.dicom.part10 import (
 )
 from pacsnode.dicom.syntax import EXPLICIT_VR_LITTLE_ENDIAN
 from pacsnode.errors import BadDataset, MalformedUid, ObjectDamaged
-from pacsnode.model import Arrival, Uid
+from pacsnode.model import Arrival, Original, Uid
 from tests.dicom.dataset_bytes import Leaf, encode
 
 ARRIVAL = Arrival(
@@ -222,3 +222,20 @@ def test_noise_after_the_prefix(noise: bytes) -> None:
         offset = read_foreign_head(io.BytesIO(b"DICM" + noise)).offset
 
     assert 4 <= offset <= 4 + len(noise)
+
+
+@pytest.mark.parametrize("size", [7, 1234])
+def test_head_of_what_was_encoded_anew(size: int) -> None:
+    """It tells what came, too; its own digest comes first, its length is even, and pydicom reads it."""
+    original = Original("ab" * 32, size, Uid("1.2.840.10008.1.2"))
+    arrival = replace(ARRIVAL, original=original)
+    filled = HeadTemplate(arrival).filled(DIGEST)
+    head = read_head(io.BytesIO(filled + DATA_SET))
+
+    assert (arrival, DIGEST, HeadTemplate(arrival).size) == (head.arrival, head.digest, head.offset)
+    assert len(filled) % 2 == 0
+    told = pydicom.dcmread(io.BytesIO(filled + DATA_SET)).file_meta.PrivateInformation.decode()
+    assert told.rstrip() == (
+        f"received=2026-11-24T05:00:00.123456Z sha256={DIGEST}"
+        f" original-sha256={'ab' * 32} original-size={size} original-syntax=1.2.840.10008.1.2"
+    )

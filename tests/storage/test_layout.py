@@ -151,3 +151,14 @@ def test_time_out_of_range(year: int) -> None:
     """Times that the 56 bits cannot hold are refused instead of sorted wrongly."""
     with pytest.raises(ValueError, match=str(year)):
         layout.new_key(NOON.replace(year=year, day=1), bytes(9))
+
+
+def test_sibling_sorts_as_the_old_key() -> None:
+    """A new encoding's key differs, and keeps its place among those of one microsecond."""
+    key = layout.new_key(datetime(2026, 5, 6, tzinfo=UTC), bytes(range(9)))
+    new = layout.sibling(key, b"\xff" * 4)
+
+    assert layout.is_key(new)
+    assert (key[:-8], "f" * 8) == (new[:-8], new[-8:])
+    with pytest.raises(ValueError, match="randomness"):
+        layout.sibling(key, b"123")
