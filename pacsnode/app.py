@@ -1,7 +1,7 @@
 """The composition root: Config → Store, Index, Archive, services. The only file that knows every class.
 
-A data folder holds ``index.db``, ``commitments.db``, ``objects/``, ``spool/``, ``lock`` (held by who may change it)
-and ``node.sock``.
+A data folder holds ``index.db``, ``commitments.db``, ``jobs.db``, ``objects/``, ``spool/``, ``lock`` (held by who may
+change it) and ``node.sock``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pacsnode import recovery
+from pacsnode import recovery, roster
 from pacsnode.archive import Archive, Finding
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
@@ -22,6 +22,8 @@ from pacsnode.dicom.charset import Assumptions
 from pacsnode.errors import IndexFailure, NodeRunning, StoreError
 from pacsnode.index import migrations
 from pacsnode.index.sqlite import SqliteIndex
+from pacsnode.jobs.ledger import Ledger as RunLedger
+from pacsnode.jobs.runner import Runner
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
 from pacsnode.storage.ballast import Ballast
@@ -136,10 +138,27 @@ def serve(config: Config) -> None:
         mark_file(config).move_on(archive)
         ballast(config).restore(spare)
 
-    with open_archive(config, read_only=False) as archive, contextlib.closing(open_ledger(config)) as ledger:
+    with (
+        open_archive(config, read_only=False) as archive,
+        contextlib.closing(open_ledger(config)) as ledger,
+        engaged_jobs(config, archive) as jobs,
+    ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, settle).run()
+        Node(config, archive, ledger, jobs, settle).run()
+
+
+def engaged_jobs(config: Config, archive: Archive) -> contextlib.AbstractContextManager[Runner]:
+    """A runner of all jobs over an open archive. Raises IndexFailure."""
+    return roster.engaged(config, archive, index_path(config).parent)
+
+
+def known_runs(config: Config) -> contextlib.AbstractContextManager[RunLedger | None]:
+    """The ledger of runs, to be read beside a running node; None where no job ever ran. Raises IndexFailure."""
+    folder = index_path(config).parent
+    if not (folder / "jobs.db").exists():
+        return contextlib.nullcontext()
+    return contextlib.closing(roster.open_ledger(config, folder))
 
 
 def open_ledger(config: Config) -> Ledger:

@@ -15,6 +15,10 @@ class NodeRunning(PacsNodeError):
     """Somebody else holds the data folder; trying again later may work."""
 
 
+class JobRunning(NodeRunning):
+    """The job is running already; trying again later may work."""
+
+
 class CannotListen(PacsNodeError):
     """An address that is taken, or not of this machine."""
 

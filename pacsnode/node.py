@@ -28,7 +28,10 @@ from pacsnode.dimse.report import ReportCaller
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
 from pacsnode.errors import CannotListen
+from pacsnode.jobs.runner import Runner
+from pacsnode.jobs.schedule import scheduled
 from pacsnode.service import control, descriptors, systemd
+from pacsnode.service.job_order import JobOrder
 from pacsnode.service.signals import StopSignals
 from pacsnode.wire.command import CommandField
 
@@ -38,15 +41,18 @@ _REPORT_END_SECONDS = 2.0  # for the thread of the reports to see that it was cu
 
 
 class Node:
-    """One node over an open archive, and the ledger of what it has to report."""
+    """One node over an open archive, the ledger of what it has to report, and its jobs."""
 
-    def __init__(self, config: Config, archive: Archive, ledger: Ledger, settle: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, archive: Archive, ledger: Ledger, jobs: Runner, settle: Callable[[], None]
+    ) -> None:
         """``settle`` is called every now and then: it notes down how far the archive is settled.
 
         Raises ConfigError for the files of TLS.
         """
         self._config = config
         self._archive = archive
+        self._jobs = jobs
         self._settle = settle
         self._admission = Admission(config.limits)
         access = Access(
@@ -60,6 +66,7 @@ class Node:
         self._commitments = _commitments(config, archive, ledger, requestor)
         services = {
             **_services(config, archive, access, requestor),
+            CommandField.C_STORE_RQ: StoreService(archive, access, jobs.latency.note),
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
             ),
@@ -75,9 +82,11 @@ class Node:
             stack.callback(signals.close)
             plain = [stack.enter_context(self._listener(at, None)) for at in self._config.node.listen]
             secured = [stack.enter_context(self._listener(at, self._acceptor)) for at in self._config.node.tls_listen]
-            stack.enter_context(control.answering(self._config.node.data, self._report))
+            orders = {"job": JobOrder(self._jobs)}
+            stack.enter_context(control.answering(self._config.node.data, self._report, orders))
             self._commitments.start()
             stack.callback(self._commitments.stop, self._config.limits.connect + _REPORT_END_SECONDS)
+            stack.enter_context(scheduled(self._jobs, self._archive.clock, end_seconds=self._config.limits.drain))
             _collect_less()
             log.event(
                 "ready",
@@ -91,6 +100,7 @@ class Node:
                 self._settle()
             log.event("stopping", signal=received.name, associations=self._admission.associations)
             systemd.notify("STOPPING=1")
+            self._jobs.stop()
             # Listeners go on while we drain, so that new requests hear of temporary congestion and come again later.
             self._admission.drain(self._config.limits.drain)
         log.event("stopped")
@@ -117,6 +127,7 @@ class Node:
         return {
             "associations": self._admission.associations,
             "open_commitments": self._commitments.count,
+            "jobs": self._jobs.ledger.summary(self._jobs.duties),
             "degraded": self._degraded(),
         }
 
@@ -143,7 +154,6 @@ def _services(
     ae_title = config.node.ae_title
     return {
         CommandField.C_ECHO_RQ: EchoService(access),
-        CommandField.C_STORE_RQ: StoreService(archive, access),
         CommandField.C_FIND_RQ: FindService(
             archive.index,
             access,

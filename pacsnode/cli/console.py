@@ -88,8 +88,22 @@ def plain(text: str) -> str:
 @contextlib.contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
     """A progress bar on stderr where that is a terminal; call what it gives for each item done."""
+    count = 0
+
+    def advance() -> None:
+        nonlocal count
+        count += 1
+        tell(count, total)
+
+    with progress_of(what) as tell:
+        yield advance
+
+
+@contextlib.contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """As ``progress``; call what it gives with how many items are done, and of how many where that is known."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda done, total: None
         return
     from rich.console import Console  # only a terminal needs it, and it takes its time
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -97,10 +111,10 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(what, total=None, rate="")
 
-        def advance() -> None:
+        def tell(done: int, total: int | None) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=f"{speed:.0f}/s" if speed else "")
+            bar.update(task, completed=done, total=total, rate=f"{speed:.0f}/s" if speed else "")
 
-        yield advance
+        yield tell

@@ -27,7 +27,9 @@ def command(as_json: bool) -> int:
         console.print_json(status)
     else:
         for name, value in status.items():
-            console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
+            if name != "jobs":
+                console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
+        _print_jobs(status["jobs"])
     return console.Exit.OK
 
 
@@ -47,7 +49,7 @@ def _status(config: Config) -> dict[str, object]:
         "index_bytes": _bytes_of(path) + _bytes_of(path.with_name(f"{path.name}-wal")),
         "associations": 0,
         "open_commitments": 0,
-        "jobs": {},
+        "jobs": {} if answer else _jobs(config),
         "degraded": [],
         **(answer or {}),
     }
@@ -58,6 +60,18 @@ def _totals(config: Config) -> Totals:
         return Totals(patients=0, studies=0, series=0, instances=0, stored_bytes=0)
     with app.open_archive(config, read_only=True) as archive:
         return archive.index.totals()
+
+
+def _jobs(config: Config) -> dict[str, dict[str, str | None]]:
+    jobs = config.jobs.tables
+    with app.known_runs(config) as ledger:
+        return ledger.summary(jobs) if ledger else {name: {"last_success": None, "last_result": None} for name in jobs}
+
+
+def _print_jobs(jobs: object) -> None:
+    for name, told in jobs.items() if isinstance(jobs, dict) else ():
+        success, result = told["last_success"] or "never", told["last_result"] or "none"
+        console.print_line(f"job {name}: last success {success}, last result {result}")
 
 
 def _free_bytes(data: Path) -> int:

@@ -1,6 +1,9 @@
 """The configuration. Door: ``load`` gives a frozen ``Config``; a mistake is a ConfigError that explains itself."""
 
+from pacsnode.config.jobs import Jobs, JobTable
 from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
+from pacsnode.config.schedule import Cron, Every, Schedule
+from pacsnode.config.table import Table
 from pacsnode.config.tables import (
     Access,
     Commitment,
@@ -11,7 +14,6 @@ from pacsnode.config.tables import (
     Node,
     PeerEntry,
     Storage,
-    Table,
     Tls,
     UnknownPeers,
 )
@@ -25,11 +27,16 @@ __all__ = [
     "Address",
     "Commitment",
     "Config",
+    "Cron",
+    "Every",
     "Find",
+    "JobTable",
+    "Jobs",
     "Limits",
     "Log",
     "Node",
     "PeerEntry",
+    "Schedule",
     "Storage",
     "Table",
     "Tls",

@@ -12,13 +12,15 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pacsnode.config.tables import Config, Node, PeerEntry, Table
+from pacsnode.config.table import Table
+from pacsnode.config.tables import Config, Node, PeerEntry
 from pacsnode.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/pacsnode/pacsnode.toml")
 ENVIRONMENT_VARIABLE = "PACSNODE_CONFIG"
 
 _MAX_SHOWN_CHARACTERS = 60
+_TABLES_OF_TABLES = frozenset({"peers", "jobs"})
 _COMPLAINTS = {
     "missing": "missing; this key has to be there",
     "string_type": "not a text; a text in quotes",
@@ -100,7 +102,7 @@ def _unwanted(moment: object) -> dict[str, str]:
 def _explain(mistake: ErrorDetails) -> str:
     """``[table] key = value: what is wrong; what is allowed``."""
     path = [step for step in mistake["loc"] if isinstance(step, str)]
-    depth = 2 if path[:1] == ["peers"] and len(path) > 2 else 1
+    depth = 2 if len(path) > 2 and path[0] in _TABLES_OF_TABLES else 1
     table, key, value = ".".join(path[:depth]), path[depth : depth + 1], mistake["input"]
     if key and mistake["type"] != "missing":
         where = f"[{table}] {key[0]} = {_shown(value)}: "
@@ -134,7 +136,9 @@ def _unknown(table: str, key: str) -> str:
 def _keys(table: str) -> list[str]:
     if not table:
         return [field.alias or name for name, field in Config.model_fields.items()]
-    model = PeerEntry if table.startswith("peers.") else Config.model_fields[table].annotation
+    model: Any = PeerEntry if table.startswith("peers.") else Config
+    for step in table.split(".") if model is Config else ():
+        model = model.model_fields[step].annotation
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, Table) else []
 
 

@@ -10,8 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from pacsnode.config.jobs import Jobs
+from pacsnode.config.table import Table
 from pacsnode.config.values import (
     GIB,
     KIB,
@@ -45,12 +47,6 @@ class UnknownPeers(Enum):
     AUTO = "auto"
     REJECT = "reject"
     ACCEPT = "accept"
-
-
-class Table(BaseModel):
-    """What all tables have in common: frozen, strict, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Node(Table):
@@ -226,6 +222,7 @@ class Config(Table):
     limits: Limits = Limits()
     find: Find = Find()
     commitment: Commitment = Commitment()
+    jobs: Jobs = Jobs()
     log: Log = Log()
 
     @property

@@ -200,6 +200,10 @@ def _deadline_range(seconds: float) -> float:
     return seconds
 
 
+def _duration_range(seconds: float) -> float:
+    return seconds and _deadline_range(seconds)
+
+
 def size_text(size: int) -> str:
     """The size as a file says it, exactly: ``"256 KiB"``, ``"10 kB"``, ``"0 B"``."""
     unit = next(unit for unit, factor in _BYTES.items() if factor == 1 or (size and size % factor == 0))
@@ -209,6 +213,8 @@ def size_text(size: int) -> str:
 def duration_text(seconds: float) -> str:
     """The time as a file says it, to the microsecond: ``"10 min"``, ``"1500 ms"``."""
     milliseconds = round(Decimal(repr(seconds)) * 1000, 3)
+    if not milliseconds:
+        return "0 s"
     unit = next(unit for unit, factor in _MILLISECONDS.items() if factor == 1 or milliseconds % factor == 0)
     return f"{(milliseconds / _MILLISECONDS[unit]).normalize():f} {unit}"
 
@@ -273,5 +279,13 @@ Deadline = Annotated[
     _text_schema("10 min"),
 ]
 """Seconds; ``"10 min"`` in a file."""
+DurationOrNone = Annotated[
+    float,
+    BeforeValidator(_duration),
+    AfterValidator(_duration_range),
+    PlainSerializer(duration_text),
+    _text_schema("10 min"),
+]
+"""Seconds; 0, ``"0 s"`` in a file, where there is no limit."""
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Rights = Annotated[frozenset[Right], PlainSerializer(_in_order, return_type=list[str])]

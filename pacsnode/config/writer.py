@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Table, Tls
+from pacsnode.config.jobs import Jobs
+from pacsnode.config.table import Table
+from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Tls
 
 _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("node", Node),
@@ -18,6 +20,8 @@ _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("limits", Limits),
     ("find", Find),
     ("commitment", Commitment),
+    ("jobs", Jobs),
+    *((f"jobs.{name}", type(table)) for name, table in Jobs().tables.items()),
     ("log", Log),
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -30,8 +34,9 @@ def toml(config: Config) -> str:
     """The whole configuration as TOML that loads to the same."""
     lines: list[str] = []
     for name, values in config.model_dump(mode="json", by_alias=True).items():
-        tables = {f"peers.{_key(peer)}": entry for peer, entry in values.items()} if name == "peers" else {name: values}
-        for table, content in tables.items():
+        inner = {f"{name}.{_key(key)}": value for key, value in values.items() if isinstance(value, dict)}
+        own = {key: value for key, value in values.items() if not isinstance(value, dict)}
+        for table, content in ({name: own} | inner if own else inner).items():
             lines += [f"[{table}]", *_assignments(content), ""]
     return "\n".join(lines)
 
@@ -88,14 +93,15 @@ def schema() -> dict[str, Any]:
     tables.append((whole, Config().model_dump(mode="json", by_alias=True)))
     for table, defaults in tables:
         for key, field in table["properties"].items():
-            if "default" in field:
+            if "default" in field and key in defaults:
                 field["default"] = defaults[key] if field["default"] is not None else None
     return whole
 
 
 def _rows(model: type[Table]) -> Iterator[str]:
     defaults = _defaults(model)
-    for key, field in model.model_fields.items():
+    for key in defaults:
+        field = model.model_fields[key]
         default = "the table's name" if field.default is None else f"`{_value(defaults[key])}`"
         default = "required" if field.is_required() else default
         yield f"| `{key}` | {default} | {_meaning(model, key)} |"
@@ -106,8 +112,9 @@ def _meaning(model: type[Table], key: str) -> str:
 
 
 def _defaults(model: type[Table]) -> dict[str, object]:
+    """The default of each key of the table, but not of the tables within it."""
     defaults = PeerEntry(ae_title="WS1", host="10.0.0.5", port=11112) if model is PeerEntry else model()
-    return defaults.model_dump(mode="json")
+    return {key: value for key, value in defaults.model_dump(mode="json").items() if not isinstance(value, dict)}
 
 
 def _assignments(values: Mapping[str, object]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import time
+from collections.abc import Callable
 
 from pacsnode import log
 from pacsnode.archive import Archive, Ingest
@@ -30,8 +31,10 @@ _AT = struct.Struct("<HH")
 class StoreService:
     """Takes instances in; Success is said only after the archive has made one durable."""
 
-    def __init__(self, archive: Archive, access: Access) -> None:
+    def __init__(self, archive: Archive, access: Access, noted: Callable[[float], None] = lambda seconds: None) -> None:
+        """``noted`` is told how long each commit took."""
         self._archive = archive
+        self._noted = noted
         self._access = access
         self._complaints = Complaints()
 
@@ -77,7 +80,10 @@ class StoreService:
         )
         with self._archive.receive(arrival) as ingest:
             _copy(request, ingest, association.limits.dataset)
-            return ingest.size, ingest.commit()
+            began = time.perf_counter()
+            outcome = ingest.commit()
+            self._noted(time.perf_counter() - began)
+            return ingest.size, outcome
 
     def _refuse(self, association: Association, request: Message, error: PacsNodeError) -> None:
         request.drain()

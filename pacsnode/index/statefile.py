@@ -13,6 +13,8 @@ import apsw
 from pacsnode.errors import IndexFailure
 from pacsnode.index.connection import connection_of, open_writer, pragma, translated
 
+Connection = apsw.Connection
+"""What ``reading`` and ``writing`` give."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

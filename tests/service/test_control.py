@@ -77,7 +77,7 @@ def test_a_lack_of_descriptors_does_not_end_the_answers(tmp_path: Path) -> None:
     with Exhausted(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(tmp_path / "node.sock"))
         listening.listen()
-        thread = threading.Thread(target=control.answer, args=(listening, lambda: {"associations": 5}, stopping))
+        thread = threading.Thread(target=control.answer, args=(listening, lambda: {"associations": 5}, stopping, {}))
         thread.start()
         answered = control.ask(tmp_path)
         stopping.set()
