@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pacsnode import config as configuration
 from pacsnode.archive import Archive
 from pacsnode.config import Config
 from pacsnode.housekeeping import Housekeeping
@@ -16,6 +18,11 @@ from pacsnode.jobs.job import Job
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.zone import zone_named
+
+if TYPE_CHECKING:
+    from pacsnode.backup.backup import NodeBackup
+
+_STATE_FILES = ("jobs.db", "compression.db", "integrity.db")  # what lies beside the index and is not made of it
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,39 @@ def _housekeeping(premises: Premises) -> Job:
     return Housekeeping(premises.archive, premises.ledger)
 
 
+def _backup(premises: Premises) -> Job:
+    from pacsnode.backup import jobs  # obstore and pyrage take their time, which most commands need not wait for
+
+    return jobs.BackupJob(node_backup(premises.config, premises.folder), premises.archive)
+
+
+def _backup_verify(premises: Premises) -> Job:
+    from pacsnode.backup import jobs  # as above
+
+    return jobs.VerifyJob(node_backup(premises.config, premises.folder), premises.archive)
+
+
+def _backup_drill(premises: Premises) -> Job:
+    from pacsnode.backup import jobs  # as above
+
+    return jobs.DrillJob(node_backup(premises.config, premises.folder), premises.archive)
+
+
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "housekeeping": _housekeeping,
+    "backup": _backup,
+    "backup_verify": _backup_verify,
+    "backup_drill": _backup_drill,
 }
 """Each job by its name, which is that of its table in the configuration, ``[jobs.NAME]``."""
+
+
+def node_backup(config: Config, folder: Path) -> NodeBackup:
+    """The backup of this node; opens nothing. ``folder`` is that of the index."""
+    from pacsnode.backup import backup  # as above
+
+    state = (config.node.data / "commitments.db", *(folder / name for name in _STATE_FILES))
+    return backup.from_config(config, folder, state, configuration.toml(config))
 
 
 def open_ledger(config: Config, folder: Path) -> Ledger:

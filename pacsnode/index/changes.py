@@ -7,6 +7,7 @@ entry of the journal tells the newest row that was left.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
@@ -66,13 +67,13 @@ def since(reader: apsw.Connection, place: Place) -> Changes | None:
         now = here(reader)
         if now.identity != place.identity or now.change < place.change:
             return None
-        entries = reader.execute(_ENTRIES, (place.change, PAGE)).fetchall()
+        entries: list[Any] = reader.execute(_ENTRIES, (place.change, PAGE)).fetchall()
         last_row = min([place.row, *(newest for *_, newest in entries)])
         is_behind = len(entries) == PAGE  # of rows only when the journal says which ids were given again
         if not is_behind and last_row > now.row:
             return None
         moved = [found for _, _, row, _ in entries if row <= last_row and (found := reader.execute(_ROW, (row,)).get)]
-        rows = [] if is_behind else reader.execute(_ROWS, (last_row, PAGE)).fetchall()
+        rows: list[Any] = [] if is_behind else reader.execute(_ROWS, (last_row, PAGE)).fetchall()
     reached = Place(now.identity, rows[-1][0] if rows else last_row, entries[-1][0] if entries else place.change)
     come = tuple(dict.fromkeys(Key(key) for key in (*moved, *(key for _, key in rows))))
     return Changes(tuple(Key(key) for _, key, _, _ in entries), come, reached, is_behind or len(rows) == PAGE)
