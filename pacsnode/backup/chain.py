@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -33,8 +32,8 @@ class Point:
 
 def claim(vault: Vault, node: str, at: datetime) -> None:
     """Make the target this node's, where it is nobody's. Raises BackupFailure where it is another's."""
-    told = json.dumps({"format": manifest.FORMAT, "node": node, "since": at.isoformat()}).encode("ascii")
-    if vault.target.put(manifest.OWNER, io.BytesIO(told + b"\n")):
+    told = manifest.signed({"format": manifest.FORMAT, "node": node, "since": at.isoformat()})
+    if vault.target.put(manifest.OWNER, io.BytesIO(told)):
         return
     if owner_of(vault) != node:
         raise BackupFailure(
@@ -47,14 +46,14 @@ def owner_of(vault: Vault) -> str:
     """Which node writes here. Raises NotInBackup where none ever did."""
     try:
         with vault.target.open(manifest.OWNER) as source:
-            told = json.loads(source.read(_MAX_MANIFEST_BYTES))
-            if told["format"] != manifest.FORMAT:
-                raise BackupFailure(f"backup: {vault.target.url} was written by a newer pacsnode; use that")
-            return str(told["node"])
-    except (ValueError, KeyError, TypeError) as error:
+            told = manifest.checked(source.read(_MAX_MANIFEST_BYTES))
+    except BackupDamaged as error:
         raise BackupDamaged(f"backup: {manifest.OWNER} in {vault.target.url} is damaged") from error
     except NotInBackup as error:
         raise NotInBackup(f"backup: there is no backup in {vault.target.url}") from error
+    if told["format"] != manifest.FORMAT:
+        raise BackupFailure(f"backup: {vault.target.url} was written by a newer pacsnode; use that")
+    return str(told["node"])
 
 
 def append(vault: Vault, content: bytes, number: int) -> None:

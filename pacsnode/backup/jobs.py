@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from pacsnode import log
 from pacsnode.archive import Archive
@@ -13,7 +14,7 @@ from pacsnode.backup.drill import Drilled, drill
 from pacsnode.backup.run import Done, Run
 from pacsnode.backup.verify import Verification, Verified
 from pacsnode.commitment.backoff import BackOff
-from pacsnode.errors import BackupFailure
+from pacsnode.errors import BackupFailure, ConfigError
 from pacsnode.jobs.job import Budget, JobReport
 
 _FIRST_RETRY_SECONDS = 60.0
@@ -103,12 +104,13 @@ class DrillJob:
 
 def run(backup: NodeBackup, archive: Archive, budget: Budget) -> Done:
     """One run; a failure is noted for the status, and raised."""
-    with backup.opened() as (knowledge, vault):
-        try:
+    try:
+        with backup.opened() as (knowledge, vault):
             return Run(archive, knowledge, vault, backup.settings, sources=backup.sources).run(budget)
-        except BackupFailure as error:
-            knowledge.keep(failure=str(error))
-            raise
+    except (BackupFailure, ConfigError) as error:
+        with closing(backup.knowledge()) as known:
+            known.keep(failure=str(error))
+        raise
 
 
 def run_verification(backup: NodeBackup, archive: Archive, budget: Budget) -> Verified:

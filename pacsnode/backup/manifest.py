@@ -93,10 +93,24 @@ def object_name(digest: str, suffix: str) -> str:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """A line of JSON, and a line with its SHA-256."""
+    """The bytes of the manifest's file."""
     told = {"format": FORMAT, **asdict(manifest), "at": manifest.at.isoformat()}
+    return signed(told)
+
+
+def signed(told: Mapping[str, object]) -> bytes:
+    """A line of JSON, and a line with its SHA-256."""
     body = json.dumps(told, sort_keys=True).encode("ascii")
     return body + b"\n" + hashlib.sha256(body).hexdigest().encode("ascii") + b"\n"
+
+
+def checked(content: bytes) -> dict[str, Any]:
+    """The other way. Raises BackupDamaged where the one is not the SHA-256 of the other."""
+    body, _, rest = content.partition(b"\n")
+    if rest != hashlib.sha256(body).hexdigest().encode("ascii") + b"\n":
+        raise BackupDamaged("damaged: its SHA-256 is not the one at its end")
+    told: dict[str, Any] = json.loads(body)
+    return told
 
 
 def digest_of(content: bytes) -> str:
@@ -106,10 +120,10 @@ def digest_of(content: bytes) -> str:
 
 def decode(content: bytes, number: int) -> Manifest:
     """The manifest of that number. Raises BackupDamaged; BackupFailure for one of a newer program."""
-    body, _, rest = content.partition(b"\n")
-    if rest != hashlib.sha256(body).hexdigest().encode("ascii") + b"\n":
-        raise BackupDamaged(f"{name_of(number)} is damaged: its SHA-256 is not the one at its end")
-    told: dict[str, Any] = json.loads(body)
+    try:
+        told = checked(content)
+    except BackupDamaged as error:
+        raise BackupDamaged(f"{name_of(number)} is {error}") from error
     if told.pop("format") != FORMAT:
         raise BackupFailure(f"backup: {name_of(number)} was written by pacsnode {told['program']}; use that or newer")
     snapshot = told.pop("snapshot")

@@ -97,7 +97,8 @@ class Verification:
             expected = found.previous if found is not None else None
             number -= 1
         try:
-            chain.owner_of(self._vault)
+            if chain.owner_of(self._vault) != self._knowledge.fact("node"):
+                self._found(manifest.OWNER, f"backup: {self._vault.target.url} belongs to another node")
         except (BackupDamaged, NotInBackup) as error:
             self._found(manifest.OWNER, str(error))
         if self._done.findings:
