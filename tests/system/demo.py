@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.system import dcmtk, material
+from tests.system import dcmtk, demo_backup, material
 from tests.system.live import LiveNode
 from tests.system.material import Sample
 
@@ -64,7 +64,7 @@ def _run(scratch: Path, report: Report) -> None:
     sent = _as_sent(scratch / "sent", samples)
     studies = sorted({sample.study_uid for sample in samples})
     with dcmtk.receiver(scratch / "moved") as port:
-        tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n'
+        tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n{demo_backup.tables(scratch)}'
         with LiveNode(scratch / "node", tables) as node:
             _store(node, samples, report)
             _find(node, samples, studies, report)
@@ -72,9 +72,11 @@ def _run(scratch: Path, report: Report) -> None:
             _move(node, scratch / "moved", studies, sent, report)
             node.run("verify", "--all")
             report.add("verify", "every object re-read while the node runs", True)
+            demo_backup.copied(node, report)
         node.run("reindex")
         node.run("verify", "--all")
         report.add("reindex", "index rebuilt from the files alone, verified again", True)
+        demo_backup.restored(node, studies, report)
 
 
 def _as_sent(folder: Path, samples: list[Sample]) -> Counter[str]:
