@@ -93,9 +93,13 @@ class Jobs(Table):
     time_zone: Annotated[str, AfterValidator(_zone)] = ""
     """Time zone of schedules such as "0 2 * * *": a name such as "Europe/Brussels"; "" is the machine's."""
     housekeeping: Housekeeping = Housekeeping()
+    """See [jobs.housekeeping]."""
     backup: Backup = Backup()
+    """See [jobs.backup]."""
     backup_verify: BackupVerify = BackupVerify()
+    """See [jobs.backup_verify]."""
     backup_drill: BackupDrill = BackupDrill()
+    """See [jobs.backup_drill]."""
 
     @property
     def tables(self) -> dict[str, JobTable]:

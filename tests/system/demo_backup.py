@@ -52,6 +52,4 @@ def restored(node: LiveNode, studies: list[str], report: Report) -> None:
 
 def _digests(data: Path) -> dict[str, str]:
     objects = sorted(path for path in (data / "objects").rglob("*") if path.is_file())
-    return {
-        path.relative_to(data).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in objects
-    }
+    return {path.relative_to(data).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in objects}

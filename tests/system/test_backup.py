@@ -12,11 +12,13 @@ from tests.system.live import LiveNode
 KILLS = 3
 
 
-def test_backed_up_by_schedule(tools: None, tmp_path: Path) -> None:
+def test_backed_up_by_schedule(tmp_path: Path) -> None:
     """Killed at any moment of a backup that never rests, the node goes on; in the end all that it has can be restored."""
     place = tmp_path / "place"
     place.mkdir()
-    tables = f'[jobs.backup]\nenabled = true\nschedule = "every 1 s"\ntarget = "file://{place}"\nsnapshot_every = "1 s"\n'
+    tables = (
+        f'[jobs.backup]\nenabled = true\nschedule = "every 1 s"\ntarget = "file://{place}"\nsnapshot_every = "1 s"\n'
+    )
     with LiveNode(tmp_path / "node", tables) as node:
         for number in range(KILLS):
             samples = material.series(20, tmp_path / f"in{number}", number=number + 1, rows=64)
