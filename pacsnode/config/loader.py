@@ -75,11 +75,18 @@ def new_node(*, ae_title: str, listen: str, data: str) -> Node:
 
 
 def _with_paths(config: Config, data: Path, folder: Path) -> Config:
-    """The data folder, and the files of TLS where relative paths start at ``folder``."""
+    """The data folder, and the files of TLS and of the backup, whose relative paths start at ``folder``."""
     files = {key: getattr(config.tls, key) for key in ("certificate", "key", "client_ca", "peer_ca")}
     tls = {key: str(folder / file) for key, file in files.items() if file}
+    backup = config.jobs.backup
+    files = {key: getattr(backup, key) for key in ("key_file", "credentials_file")}
+    backup = backup.model_copy(update={key: str(folder / file) for key, file in files.items() if file})
     return config.model_copy(
-        update={"node": config.node.model_copy(update={"data": data}), "tls": config.tls.model_copy(update=tls)}
+        update={
+            "node": config.node.model_copy(update={"data": data}),
+            "tls": config.tls.model_copy(update=tls),
+            "jobs": config.jobs.model_copy(update={"backup": backup}),
+        }
     )
 
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import apsw
 
 from pacsnode.errors import DuplicateRefused
-from pacsnode.index import entry
+from pacsnode.index import changes, entry
 from pacsnode.index.matching import VALUE_SEPARATOR, significant
 from pacsnode.model import DuplicatePolicy, Instance, InstanceHeader, Key, Level, Outcome, Uid
 
@@ -160,6 +160,7 @@ class Bookkeeping:
             return False
         self.forget()
         self._execute(_RELOCATE_INSTANCE, (*entry.stored_values(instance), version.id))
+        self._execute(changes.NOTE, (old, version.id))
         places = (("patient", version.patient), ("study", version.study), ("series", version.series))
         for table, row in places:
             statement = f"UPDATE {table} SET described_by = ? WHERE id = ? AND described_by = ?"
@@ -185,6 +186,7 @@ class Bookkeeping:
         statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE instance.id = ?"
         removed = entry.instance_of(self._execute(statement, (version.id,)).get)
         self._execute("DELETE FROM instance WHERE id = ?", (version.id,))
+        self._execute(changes.NOTE, (version.key, version.id))
         self._execute(_COUNT_NAMED, (-1, version.patient))
         study = self._study_of(version)
         if version.is_current:
