@@ -28,6 +28,7 @@ class Drafts:
         self._vault = vault
         self._sources = sources
         self._drawn: dict[str, Path] = {}
+        self._packed_files: list[Path] = []
 
     def __enter__(self) -> Drafts:
         return self
@@ -35,7 +36,7 @@ class Drafts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for path in self._drawn.values():
+        for path in (*self._drawn.values(), *self._packed_files):
             path.unlink(missing_ok=True)
 
     def draw(self) -> None:
@@ -68,7 +69,7 @@ class Drafts:
 
     def _packed(self, name: str, path: Path) -> Piece:
         packed = path.with_name(f"{path.name}.gz")
-        self._drawn[packed.name] = packed
+        self._packed_files.append(packed)
         with path.open("rb") as source, packed.open("wb") as target:
             with gzip.GzipFile(fileobj=target, mode="wb", compresslevel=1, mtime=0, filename="") as sink:
                 shutil.copyfileobj(source, sink, _COPY_BYTES)

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import _GeneratorContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,7 +41,7 @@ class CountingTarget(FolderTarget):
         self.requests["put"] += 1
         return super().put(name, source)
 
-    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+    def open(self, name: str) -> _GeneratorContextManager[BinaryIO]:
         self.requests["open"] += 1
         return super().open(name)
 

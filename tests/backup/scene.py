@@ -60,6 +60,7 @@ class Scene:
         self.target = target or FolderTarget(self.place)
         self.settings = settings or Settings()
         self.clock = Clock()
+        self.config = ""
         scratch = self.data / "backup"
         scratch.mkdir(exist_ok=True)
         self.vault = Vault(self.target, encryption or Plain(), scratch)
@@ -93,7 +94,7 @@ class Scene:
     def run(self, budget: RunBudget | None = None) -> Done:
         """One run of the backup."""
         with self.archive() as archive, self.knowledge() as knowledge:
-            sources = Sources(self.data / "index.db")
+            sources = Sources(self.data / "index.db", (self.data / "jobs.db", self.data / "none.db"), self.config)
             return Run(archive, knowledge, self.vault, self.settings, sources=sources).run(budget or RunBudget())
 
     def verify(self) -> Verified:

@@ -13,6 +13,7 @@ import pytest
 
 from pacsnode.archive import Archive
 from pacsnode.backup import encryption
+from pacsnode.backup.database import Knowledge
 from pacsnode.backup.restore import UNFINISHED, Restore
 from pacsnode.backup.vault import Vault
 from pacsnode.errors import BackupDamaged, BackupFailure, NotInBackup
@@ -45,6 +46,24 @@ def test_everything_is_back(scene: Scene) -> None:
     assert (11, 2) == (done.objects, done.point)
     assert contents(scene.data) == contents(back)
     assert not (back / UNFINISHED).exists()
+
+
+def test_what_the_objects_do_not_tell(scene: Scene) -> None:
+    """Other databases come back, too, and the configuration, with the folder where it is now."""
+    scene.receive(1)
+    with closing(Knowledge(scene.data / "jobs.db")) as some:
+        some.keep(what="only here")
+    scene.config = '[node]\nae_title = "HERE"\ndata = "/old"\nindex = "/fast"\n[peers.A]\nhost = "data = "\n'
+    scene.run()
+    back = scene.root / "back"
+    scene.restore(back)
+    with closing(Knowledge(back / "jobs.db")) as some:
+        kept = some.fact("what")
+
+    assert "only here" == kept
+    expected = f'[node]\nae_title = "HERE"\ndata = "{back}"\nindex = ""\n[peers.A]\nhost = "data = "\n'
+    assert expected == (back / "pacsnode.toml").read_text()
+    assert ["lock"] == [path.name for path in scene.vault.scratch.iterdir()]
 
 
 def test_as_it_was_then(scene: Scene) -> None:

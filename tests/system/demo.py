@@ -76,7 +76,6 @@ def _run(scratch: Path, report: Report) -> None:
             report.add("verify", "every object re-read while the node runs", True)
             integrity_step.heal(node, copy, [str(sample.path) for sample in samples], report.add)
             _jobs(node, report)
-            demo_backup.copied(node, report)
         node.run("reindex")
         node.run("verify", "--all")
         report.add("reindex", "index rebuilt from the files alone, verified again", True)

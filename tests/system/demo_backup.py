@@ -1,4 +1,4 @@
-"""The demo of the backup: copied, read again, drilled; then the data folder is deleted, restored, and asked."""
+"""The demo of the backup: the data folder is deleted, restored, and asked."""
 
 from __future__ import annotations
 
@@ -20,18 +20,6 @@ def tables(scratch: Path) -> str:
     target = scratch / "backup"
     target.mkdir()
     return f'[jobs.backup]\ntarget = "file://{target}"\n'
-
-
-def copied(node: LiveNode, report: Report) -> None:
-    """Each job of the backup once, by the running node."""
-    run = json.loads(node.run("job", "run", "backup", "--json"))
-    read = json.loads(node.run("job", "run", "backup_verify", "--json"))
-    drilled = json.loads(node.run("job", "run", "backup_drill", "--json"))
-    report.add("backup", f"{run['done']} objects copied, {run['failed']} damaged", run["done"] > 0 == run["failed"])
-    report.add("backup verify", f"{read['done']} files read again, {read['failed']} findings", read["failed"] == 0)
-    details = drilled["details"]
-    drill = f"{drilled['done']} objects and {details['queries']} queries as they were; RTO {details['rto_seconds']} s"
-    report.add("backup drill", drill, drilled["failed"] == 0 < drilled["done"])
 
 
 def restored(node: LiveNode, studies: list[str], report: Report) -> None:

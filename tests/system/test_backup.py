@@ -13,7 +13,7 @@ KILLS = 3
 
 
 def test_backed_up_by_schedule(tmp_path: Path) -> None:
-    """Killed at any moment of a backup that never rests, the node goes on; in the end all that it has can be restored."""
+    """Killed at any moment of a backup that never rests, the node goes on, and all that it has can be restored."""
     place = tmp_path / "place"
     place.mkdir()
     tables = (
