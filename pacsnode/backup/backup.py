@@ -43,6 +43,7 @@ class Restorable:
     number: int
     at: datetime
     has_snapshot: bool
+    pending: int  # objects that were not copied yet
 
 
 class NodeBackup:
@@ -78,6 +79,10 @@ class NodeBackup:
         with closing(open_target(table)) as target:
             yield Vault(target, encryption.load(key_file), scratch)
 
+    def can_open(self) -> bool:
+        """Can this node read what it sealed? Raises ConfigError."""
+        return encryption.load(Path(self.table.key_file) if self.table.key_file else None).can_open
+
     def knowledge(self) -> Knowledge:
         """What is known of the target. Raises IndexFailure."""
         return Knowledge(self._folder / "backup.db")
@@ -101,7 +106,7 @@ class NodeBackup:
                     continue
                 has_snapshot = told.snapshot is not None and told.snapshot.index.name in there
                 if has_snapshot or found:
-                    found.append(Restorable(number, told.at, has_snapshot))
+                    found.append(Restorable(number, told.at, has_snapshot, told.pending))
         return found
 
     def figures(self, now: datetime) -> Figures:

@@ -14,7 +14,7 @@ from pacsnode.backup.drill import Drilled, drill
 from pacsnode.backup.run import Done, Run
 from pacsnode.backup.verify import Verification, Verified
 from pacsnode.commitment.backoff import BackOff
-from pacsnode.errors import BackupFailure, ConfigError
+from pacsnode.errors import BackupFailure, ConfigError, IndexFailure
 from pacsnode.jobs.job import Budget, JobReport
 
 _FIRST_RETRY_SECONDS = 60.0
@@ -87,7 +87,9 @@ class DrillJob:
         self._archive = archive
 
     def run(self, budget: Budget) -> JobReport:
-        """See Job.run."""
+        """See Job.run. Where the node has the recipient's half of the key only, there is nothing it could restore."""
+        if not self._backup.can_open():
+            return JobReport(skipped=1, details={"lacks": "the identity, without which nothing can be restored here"})
         found = run_drill(self._backup, self._archive, budget)
         details = {
             "snapshot": found.point,
@@ -107,7 +109,7 @@ def run(backup: NodeBackup, archive: Archive, budget: Budget) -> Done:
     try:
         with backup.opened() as (knowledge, vault):
             return Run(archive, knowledge, vault, backup.settings, sources=backup.sources).run(budget)
-    except (BackupFailure, ConfigError) as error:
+    except (BackupFailure, ConfigError, IndexFailure) as error:
         with closing(backup.knowledge()) as known:
             known.keep(failure=str(error))
         raise

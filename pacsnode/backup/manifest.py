@@ -69,9 +69,10 @@ class Manifest:
 
     number: int
     node: str
-    at: datetime  # everything that was stored before is in the backup
+    at: datetime  # but for what is pending, everything that was stored before is in the backup
     previous: str  # SHA-256 of the manifest before it; "" for the first
     program: str
+    pending: int = 0  # objects that were still to be copied
     changes: Piece | None = None  # the objects that came and went since the one before
     snapshot: Snapshot | None = None
 

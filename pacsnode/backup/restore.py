@@ -27,11 +27,11 @@ from pacsnode.backup.manifest import Copied, Piece, Snapshot
 from pacsnode.backup.snapshot import CONFIG
 from pacsnode.backup.vault import Vault
 from pacsnode.dicom.charset import Assumptions
-from pacsnode.errors import BackupDamaged, BackupFailure, IndexFailure, NotInBackup
+from pacsnode.errors import BackupDamaged, BackupFailure, IndexFailure, NotInBackup, ObjectDamaged
 from pacsnode.index import migrations, schema
 from pacsnode.index.snapshot import damage_of, renew_identity
 from pacsnode.index.sqlite import SqliteIndex
-from pacsnode.model import Clock, Key
+from pacsnode.model import Clock, Instance, Key
 from pacsnode.recovery import MarkFile
 from pacsnode.storage.atomic import write_atomically
 from pacsnode.storage.filesystem import FilesystemStore
@@ -214,11 +214,18 @@ class Restore:
                 index.strike(key)
             for batch in _batches(iter(missing)):
                 self._bring_back(batch)
-                there = [entry.key for entry in batch if self._places.holds(entry.key)]
-                index.add_many([archive.describe(key) for key in there])
+                index.add_many(list(self._described(archive, batch)))
             MarkFile(self._folder / "mark").finish(archive)
         for count in ("objects", "size"):
             setattr(self._done, count, 0)  # counted again when all are looked at
+
+    def _described(self, archive: Archive, batch: list[Copied]) -> Iterator[Instance]:
+        for entry in batch:
+            if self._places.holds(entry.key):
+                try:
+                    yield archive.describe(entry.key)
+                except ObjectDamaged as error:
+                    self._done.findings.append((entry.key, str(error)))
 
     def _bring_back(self, batch: list[Copied]) -> None:
         with ThreadPoolExecutor(self._transfers, thread_name_prefix="restore") as pool:

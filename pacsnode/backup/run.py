@@ -24,7 +24,7 @@ from pacsnode.backup.manifest import Copied, Manifest, Snapshot
 from pacsnode.backup.settings import Settings, Sources
 from pacsnode.backup.snapshot import Drafts
 from pacsnode.backup.vault import Vault
-from pacsnode.errors import NodeRunning, ObjectDamaged, ObjectNotFound
+from pacsnode.errors import IndexFailure, NodeRunning, ObjectDamaged, ObjectNotFound
 from pacsnode.jobs.job import Budget
 from pacsnode.model import Instance, Key
 
@@ -68,9 +68,11 @@ class Run:
             self._begin()
             as_of = self._archive.clock()  # what is acknowledged by now is in the index
             self._copy(budget)
-            snapshot = None
-            if self._is_snapshot_due() and not budget.expired():
-                snapshot = self._snapshot(budget)
+            try:
+                snapshot = self._snapshot(budget) if self._is_snapshot_due() and not budget.expired() else None
+            except IndexFailure:  # such as a disk that is too full for a copy: what was copied counts all the same
+                self._publish(as_of, None)
+                raise
             self._publish(as_of, snapshot)
             if not budget.expired():
                 self._tidy()
@@ -191,6 +193,7 @@ class Run:
             at=as_of,
             previous=self._knowledge.fact("digest") or "",
             program=__version__,
+            pending=self._knowledge.pending_count(),
             changes=changes,
             snapshot=snapshot,
         )

@@ -68,11 +68,21 @@ def list_(as_json: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="pacsnode-") as scratch:
         found = app.backup(load_config()).restorable(Path(scratch))
     if as_json:
-        rows = [{"snapshot": f"{p.number:010d}", "at": p.at.isoformat(), "whole": p.has_snapshot} for p in found]
+        rows = [
+            {
+                "snapshot": f"{p.number:010d}",
+                "at": p.at.isoformat(),
+                "has_snapshot": p.has_snapshot,
+                "pending": p.pending,
+            }
+            for p in found
+        ]
         console.print_json(rows)
     else:
-        rows_of_text = [(f"{p.number:010d}", p.at.isoformat(), "snapshot" if p.has_snapshot else "") for p in found]
-        console.print_table(("number", "as of", ""), rows_of_text)
+        rows_of_text = [
+            (f"{p.number:010d}", p.at.isoformat(), "snapshot" if p.has_snapshot else "", p.pending or "") for p in found
+        ]
+        console.print_table(("number", "as of", "", "pending"), rows_of_text)
     return console.Exit.OK
 
 

@@ -75,8 +75,9 @@ def _backup(config: Config) -> tuple[dict[str, object], list[str]]:
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(figures).items()
     }
     age = f"{figures.lag_seconds:.0f} s old" if figures.lag_seconds is not None else "missing"
+    skipped = f"; {figures.skipped} objects that are damaged here are not in it" if figures.skipped else ""
     failure = f": {figures.failure}" if figures.failure else ""
-    return told, [f"the backup is {age}{failure}"] if figures.is_stale else []
+    return told, [f"the backup is {age}{skipped}{failure}"] if figures.is_stale else []
 
 
 def _totals(config: Config) -> Totals:

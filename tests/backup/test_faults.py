@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import multiprocessing
 import os
 import random
@@ -69,6 +70,36 @@ def test_a_folder_that_fails(scene: Scene, number: int, told: str) -> None:
     assert "\n" not in str(error.value)
     assert [] == scene.verify().findings
     assert [] == list((scene.place / "drafts").iterdir())
+
+
+class Racing(FileSystem):
+    """Somebody else is a moment faster."""
+
+    def link(self, source: Path, target: Path) -> None:
+        target.write_bytes(b"theirs")
+        super().link(source, target)
+
+
+class WithoutLinks(FileSystem):
+    """Such as FAT on a USB disk."""
+
+    def link(self, source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_who_comes_second_writes_nothing(tmp_path: Path) -> None:
+    """Two writers of one name at one time: the first one's bytes stay."""
+    assert not FolderTarget(tmp_path, Racing()).put("one", io.BytesIO(b"ours"))
+    assert b"theirs" == (tmp_path / "one").read_bytes()
+
+
+def test_a_disk_without_links(tmp_path: Path) -> None:
+    """Names are given once there, too."""
+    target = FolderTarget(tmp_path, WithoutLinks())
+    outcomes = [target.put("one", io.BytesIO(content)) for content in (b"first", b"second")]
+
+    assert [True, False] == outcomes
+    assert b"first" == (tmp_path / "one").read_bytes()
 
 
 def test_a_folder_that_is_away(tmp_path: Path) -> None:

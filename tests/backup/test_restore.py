@@ -42,6 +42,8 @@ def test_everything_is_back(scene: Scene) -> None:
     back = scene.root / "back"
     done = scene.restore(back)
 
+    with closing(SqliteIndex(back / "index.db")) as index, scene.archive() as archive:
+        assert archive.index.here().identity != index.here().identity
     assert [] == done.findings
     assert (11, 2) == (done.objects, done.point)
     assert contents(scene.data) == contents(back)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pacsnode.backup import chain
+from pacsnode.backup.folder import FolderTarget
 from pacsnode.backup.settings import Settings
-from pacsnode.errors import BackupFailure, NodeRunning
+from pacsnode.backup.vault import Vault
+from pacsnode.errors import BackupFailure, IndexFailure, NodeRunning
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Uid
+from pacsnode.storage import layout
 from tests.backup.scene import Scene, contents, flip
 
 
@@ -60,6 +66,27 @@ def test_what_went_is_told_and_leaves_after_its_time(tmp_path: Path) -> None:
 
     assert gone is not None
     assert (3, 1, 2) == (kept, done.dropped, len(list(scene.place.rglob("objects/*/*"))))
+
+
+def test_the_same_bytes_under_another_key(tmp_path: Path) -> None:
+    """What went under one key, and is wanted under another, does not leave the backup."""
+    scene = Scene(tmp_path, settings=Settings(deletion_grace=3600.0))
+    (key,) = scene.receive(1)
+    scene.run()
+    with scene.archive() as archive:
+        old = archive.index.at(key)
+        assert old is not None
+        new = layout.new_key(old.received_at, bytes(layout.RANDOM_BYTES))
+        shutil.copy(scene.data / "objects" / key, scene.data / "objects" / new)
+        archive.index.relocate(old.stored, replace(old, stored=replace(old.stored, key=new)))
+        archive.store.delete(key)
+    scene.run()
+    scene.clock.ahead = timedelta(hours=3)
+    done = scene.run()
+
+    assert 0 == done.dropped
+    assert [] == scene.verify().findings
+    assert [] == scene.restore(tmp_path / "back").findings
 
 
 def test_damaged_here_is_not_copied(scene: Scene) -> None:
@@ -206,4 +233,54 @@ def test_damage_there_is_mended(scene: Scene) -> None:
     scene.run()
 
     assert {f"objects/{path.parent.name}/{path.name}" for path in objects[:2]} == {f.name for f in found.findings}
+    assert [] == scene.verify().findings
+
+
+def test_no_room_for_a_snapshot(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the index cannot be copied, what was copied is in a manifest all the same, and the next run goes on."""
+    scene.receive(2)
+    scene.run()
+    scene.clock.ahead = timedelta(days=2)
+    scene.receive(2)
+
+    def full(*paths: Path) -> None:
+        raise IndexFailure("index.db: cannot copy: database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pacsnode.backup.snapshot.copy_of", full)
+        with pytest.raises(IndexFailure, match="full"):
+            scene.run()
+    told = chain.read(scene.vault, 2).manifest
+    scene.run()
+
+    assert (None, 0) == (told.snapshot, told.pending)
+    assert 3 == chain.since_snapshot(scene.vault)[0].manifest.number
+
+
+def test_pending_is_told(scene: Scene) -> None:
+    """A manifest of a run that was ended says how many objects were still to be copied."""
+    scene.receive(100)
+    ended = threading.Event()
+    scene.run(RunBudget(stopping=ended, told=lambda done, total: ended.set()))
+    told = chain.read(scene.vault, 1).manifest
+    scene.run()
+
+    assert 36 == told.pending
+    assert [2] == chain.numbers(scene.vault)
+    assert 0 == chain.read(scene.vault, 2).manifest.pending
+
+
+def test_another_target(scene: Scene) -> None:
+    """With another target all is copied there; back at the first one, only what came meanwhile."""
+    scene.receive(3)
+    scene.run()
+    first = scene.vault
+    (scene.root / "other").mkdir()
+    scene.vault = Vault(FolderTarget(scene.root / "other"), first.encryption, first.scratch)
+    scene.receive(1)
+    there = scene.run()
+    scene.vault = first
+    back = scene.run()
+
+    assert (4, 1) == (there.copied, back.copied)
     assert [] == scene.verify().findings

@@ -55,7 +55,7 @@ def test_list(backed_up: Folder) -> None:
     """List tells each state with its time."""
     (state,) = backed_up.answer("backup", "list")
 
-    assert ("0000000001", True) == (state["snapshot"], state["whole"])
+    assert ("0000000001", True, 0) == (state["snapshot"], state["has_snapshot"], state["pending"])
     assert "0000000001" in backed_up.run("backup", "list").stdout
 
 
