@@ -1,7 +1,7 @@
 """The composition root: Config → Store, Index, Archive, services. The only file that knows every class.
 
-A data folder holds ``index.db``, ``commitments.db``, ``jobs.db``, ``objects/``, ``spool/``, ``lock`` (held by who may
-change it) and ``node.sock``.
+A data folder holds ``index.db``, ``commitments.db``, ``jobs.db``, ``backup.db``, ``objects/``, ``spool/``, ``lock``
+(held by who may change it) and ``node.sock``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from pacsnode import recovery, roster
 from pacsnode.archive import Archive, Finding
@@ -34,6 +36,9 @@ from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
 from pacsnode.storage.room import Room
 from pacsnode.storage.store import Store
+
+if TYPE_CHECKING:
+    from pacsnode.backup.backup import NodeBackup
 
 _FOLDER_MODE, _LOCK_MODE = 0o750, 0o640  # patient data: nothing for others
 _MOST_REFERENCES = 2000  # in one request for storage commitment: some 256 KiB, which peers can be expected to take
@@ -170,6 +175,13 @@ def known_runs(config: Config) -> contextlib.AbstractContextManager[RunLedger | 
     if not (folder / "jobs.db").exists():
         return contextlib.nullcontext()
     return contextlib.closing(roster.open_ledger(config, folder))
+
+
+def backup(config: Config, changes: Mapping[str, str] = MappingProxyType({})) -> NodeBackup:
+    """The backup of this node, or one that differs by ``changes`` of keys of its table; opens nothing."""
+    table = config.jobs.backup.model_copy(update=dict(changes))
+    changed = config.model_copy(update={"jobs": config.jobs.model_copy(update={"backup": table})})
+    return roster.node_backup(changed, index_path(config).parent)
 
 
 def open_ledger(config: Config) -> Ledger:

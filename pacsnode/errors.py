@@ -143,3 +143,15 @@ class PeerFailure(PacsNodeError):
 
 class PeerSilent(PeerFailure):
     """The remote node is there, as far as we know, but says nothing in the time it has."""
+
+
+class BackupFailure(PacsNodeError):
+    """The backup cannot be written or read now; what is stored here is not concerned."""
+
+
+class NotInBackup(BackupFailure):
+    """Nothing of this name is in the backup."""
+
+
+class BackupDamaged(BackupFailure):
+    """Something in the backup is not what was put there."""

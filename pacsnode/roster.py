@@ -7,7 +7,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
+from pacsnode import config as configuration
 from pacsnode.archive import Archive
 from pacsnode.compression.job import CompressionJob, may_go_at_once
 from pacsnode.compression.policy import policy_of
@@ -22,6 +24,12 @@ from pacsnode.jobs.job import Job
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.zone import zone_named
+from pacsnode.model import Uid
+
+if TYPE_CHECKING:
+    from pacsnode.backup.backup import NodeBackup
+
+_STATE_FILES = ("jobs.db", "compression.db", "integrity.db")  # what lies beside the index and is not made of it
 
 
 @dataclass(frozen=True)
@@ -49,22 +57,54 @@ def _integrity(premises: Premises) -> Scrub:
 
 def _places(premises: Premises) -> dict[str, Copies]:
     """Where copies of objects may be had, the best first."""
-    config, names = premises.config, premises.config.jobs.integrity.repair_from
-    if not names:
-        return {}
-    from pacsnode.dimse import fetch, tls  # takes half a second, which the offline commands need not wait for
+    config, places = premises.config, dict[str, Copies]()
+    if config.jobs.backup.target:
+        places["backup"] = _FromBackup(premises)
+    if config.jobs.integrity.repair_from:
+        from pacsnode.dimse import fetch, tls  # takes half a second, which the offline commands need not wait for
 
-    return {
-        f"peer {name}": fetch.PeerCopies(
-            config.peers[name],
-            premises.archive.index.versions,
-            ae_title=config.node.ae_title,
-            limits=config.limits,
-            folder=config.node.data / "spool",
-            secure=tls.for_requestor(config.tls) if config.peers[name].tls else None,
-        )
-        for name in names
-    }
+        for name in config.jobs.integrity.repair_from:
+            places[f"peer {name}"] = fetch.PeerCopies(
+                config.peers[name],
+                premises.archive.index.versions,
+                ae_title=config.node.ae_title,
+                limits=config.limits,
+                folder=config.node.data / "spool",
+                secure=tls.for_requestor(config.tls) if config.peers[name].tls else None,
+            )
+    return places
+
+
+@dataclass(frozen=True)
+class _FromBackup:
+    """The backup, which is opened for each copy: it may come and go."""
+
+    premises: Premises
+
+    @contextmanager
+    def fetch(self, uid: Uid, digest: str) -> Iterator[BinaryIO | None]:
+        """See Copies.fetch."""
+        backup = node_backup(self.premises.config, self.premises.folder)
+        with backup.copies() as copies, copies.fetch(uid, digest) as copy:
+            yield copy
+
+
+def _backup(premises: Premises) -> Job:
+    from pacsnode.backup import jobs  # obstore and pyrage take their time, which most commands need not wait for
+
+    return jobs.BackupJob(node_backup(premises.config, premises.folder), premises.archive)
+
+
+def _backup_verify(premises: Premises) -> Job:
+    from pacsnode.backup import jobs  # as above
+
+    return jobs.VerifyJob(node_backup(premises.config, premises.folder), premises.archive)
+
+
+def _backup_drill(premises: Premises) -> Job:
+    from pacsnode.backup import jobs  # as above
+
+    return jobs.DrillJob(node_backup(premises.config, premises.folder), premises.archive)
 
 
 def _compression(premises: Premises) -> Job:
@@ -78,8 +118,19 @@ _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "housekeeping": _housekeeping,
     "integrity": _integrity,
     "compression": _compression,
+    "backup": _backup,
+    "backup_verify": _backup_verify,
+    "backup_drill": _backup_drill,
 }
 """Each job by its name, which is that of its table in the configuration, ``[jobs.NAME]``."""
+
+
+def node_backup(config: Config, folder: Path) -> NodeBackup:
+    """The backup of this node; opens nothing. ``folder`` is that of the index."""
+    from pacsnode.backup import backup  # as above
+
+    state = (config.node.data / "commitments.db", *(folder / name for name in _STATE_FILES))
+    return backup.from_config(config, folder, state, configuration.toml(config))
 
 
 def open_ledger(config: Config, folder: Path) -> Ledger:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,11 @@ def command(as_json: bool) -> int:
     else:
         shown = {**status, "integrity": _integrity(status["integrity"])}
         for name, value in shown.items():
-            if name not in ("jobs", "compression"):
+            if name not in ("jobs", "compression", "backup"):
                 console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
         _print_jobs(status["jobs"])
         _print_compression(_compression(config))
+        _print_backup(status["backup"])
     return console.Exit.OK
 
 
@@ -42,7 +45,8 @@ def _status(config: Config) -> dict[str, object]:
     totals, answer = _totals(config), control.ask(config.node.data)
     path = app.index_path(config)
     findings, complaints = app.known_findings(config)
-    told: dict[str, object] = {
+    backup, stale = _backup(config)
+    status: dict[str, object] = {
         "running": answer is not None,
         "version": __version__,
         "data": str(config.node.data),
@@ -57,13 +61,28 @@ def _status(config: Config) -> dict[str, object]:
         "open_commitments": 0,
         "jobs": {} if answer else _jobs(config),
         "compression": _compression(config),
+        "backup": backup,
         "degraded": [],
         "integrity": {"open": dict(findings.open), "closed": dict(findings.closed)},
         **(answer or {}),
     }
-    reasons = told["degraded"]
-    told["degraded"] = [*(reasons if isinstance(reasons, list) else []), *complaints]
-    return told
+    degraded = status["degraded"]
+    status["degraded"] = [*(degraded if isinstance(degraded, list) else []), *stale, *complaints]
+    return status
+
+
+def _backup(config: Config) -> tuple[dict[str, object], list[str]]:
+    """How the backup stands, and why that degrades the node; nothing where there is none."""
+    if not config.jobs.backup.target:
+        return {}, []
+    figures = app.backup(config).figures(app.system_clock())
+    told = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(figures).items()
+    }
+    age = f"{figures.lag_seconds:.0f} s old" if figures.lag_seconds is not None else "missing"
+    skipped = f"; {figures.skipped} objects that are damaged here are not in it" if figures.skipped else ""
+    failure = f": {figures.failure}" if figures.failure else ""
+    return told, [f"the backup is {age}{skipped}{failure}"] if figures.is_stale else []
 
 
 def _totals(config: Config) -> Totals:
@@ -96,6 +115,15 @@ def _print_jobs(jobs: object) -> None:
     for name, told in jobs.items() if isinstance(jobs, dict) else ():
         success, result = told["last_success"] or "never", told["last_result"] or "none"
         console.print_line(f"job {name}: last success {success}, last result {result}")
+
+
+def _print_backup(backup: object) -> None:
+    if isinstance(backup, dict) and backup:
+        failure = f", last run failed: {backup['failure']}" if backup["failure"] else ""
+        verified, drilled = backup["verified_at"] or "never", backup["drilled_at"] or "never"
+        console.print_line(
+            f"backup: as of {backup['as_of'] or 'never'}, verified {verified}, drilled {drilled}{failure}"
+        )
 
 
 def _free_bytes(data: Path) -> int:

@@ -6,11 +6,11 @@ import re
 from typing import Annotated, Literal, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from pacsnode.config.schedule import ScheduleText, parse
 from pacsnode.config.table import Table
-from pacsnode.config.values import MIB, Deadline, DurationOrNone, Rate
+from pacsnode.config.values import MIB, Deadline, DurationOrNone, PemFile, Rate
 
 CodecName = Literal["htj2k", "jpeg-ls", "jpeg2000", "rle"]
 LEFT_ALONE = "none"
@@ -91,6 +91,53 @@ class Compression(JobTable):
         return dict(exception.split("=", 1) for exception in self.exceptions)
 
 
+class Backup(JobTable):
+    """The job that copies what is new to another place; see docs/backup.md."""
+
+    enabled: bool = False
+    """true: it runs by its schedule, and its verification and drill by theirs; needs a target."""
+    schedule: ScheduleText = parse("every 5 min")
+    """When it runs: "every 5 min", or minute, hour, day, month and day of the week as of cron: "0 2 * * *"."""
+    target: str = ""
+    """Where to: a folder, "file:///mnt/backup", or a bucket, "s3://bucket/prefix", "gs://…", "az://container/prefix"."""
+    key_file: PemFile = ""
+    """File of an age key that seals what is copied: a recipient writes, an identity reads, too; "" is none."""
+    endpoint: str = ""
+    """URL of an object store that is not its inventor's own, such as "https://s3.example.org"."""
+    region: str = ""
+    """Region of a bucket of S3; "" is what the environment says."""
+    credentials_file: PemFile = ""
+    """TOML file with the credentials of a bucket; "" looks where the store's own tools do."""
+    snapshot_every: Deadline = 86_400.0
+    """Time between two snapshots of the index; between them only what changed is written."""
+    keep_daily: Annotated[int, Field(ge=0, le=3660)] = 7
+    """Days of which the last snapshot is kept."""
+    keep_weekly: Annotated[int, Field(ge=0, le=520)] = 4
+    """Weeks of which the last snapshot is kept."""
+    deletion_grace: Deadline = 30 * 86_400.0
+    """Time for which the backup keeps what was removed here."""
+    stale_after: Deadline = 86_400.0
+    """Age of the backup from which on the node is degraded."""
+    transfers: Annotated[int, Field(ge=1, le=64)] = 4
+    """Objects at a time that are copied, read again or restored."""
+
+
+class BackupVerify(JobTable):
+    """The job that reads the backup again, a part at a time."""
+
+    full_pass: Deadline = 30 * 86_400.0
+    """Time within which all of the backup is read."""
+
+
+class BackupDrill(JobTable):
+    """The job that restores a snapshot and a sample of objects, and compares."""
+
+    schedule: ScheduleText = parse("0 5 * * sun")
+    """When it runs: "every 5 min", or minute, hour, day, month and day of the week as of cron: "0 2 * * *"."""
+    objects: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Objects that are restored, from all times alike."""
+
+
 class Jobs(Table):
     """What is done by itself; see the chapter of jobs in docs/operations.md. Each job has a table of its own below."""
 
@@ -102,9 +149,19 @@ class Jobs(Table):
     """See [jobs.integrity]."""
     compression: Compression = Compression()
     """See [jobs.compression]."""
+    backup: Backup = Backup()
+    """See [jobs.backup]."""
+    backup_verify: BackupVerify = BackupVerify()
+    """See [jobs.backup_verify]."""
+    backup_drill: BackupDrill = BackupDrill()
+    """See [jobs.backup_drill]."""
 
     @property
     def tables(self) -> dict[str, JobTable]:
-        """The table of each job by the job's name."""
+        """The table of each job by the job's name; without a backup nothing looks after one."""
         fields = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {name: value for name, value in fields if isinstance(value, JobTable)}
+        tables = {name: value for name, value in fields if isinstance(value, JobTable)}
+        if not self.backup.enabled:
+            off = {"enabled": False}
+            tables |= {name: tables[name].model_copy(update=off) for name in ("backup_verify", "backup_drill")}
+        return tables

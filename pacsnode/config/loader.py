@@ -78,12 +78,14 @@ def new_node(*, ae_title: str, listen: str, data: str) -> Node:
 
 
 def _with_paths(config: Config, data: Path, folder: Path) -> Config:
-    """The data folder, and the files of TLS and of users where relative paths start at ``folder``."""
+    """The data folder, and the files of TLS, of users and of the backup where relative paths start at ``folder``."""
+    backup = _with_files(config.jobs.backup, folder, ("key_file", "credentials_file"))
     return config.model_copy(
         update={
             "node": config.node.model_copy(update={"data": data}),
             "tls": _with_files(config.tls, folder, ("certificate", "key", "client_ca", "peer_ca")),
             "access": _with_files(config.access, folder, ("users_file", "token_key")),
+            "jobs": config.jobs.model_copy(update={"backup": backup}),
         }
     )
 

@@ -16,7 +16,7 @@ import apsw
 
 from pacsnode.dicom import syntax
 from pacsnode.errors import DuplicateRefused
-from pacsnode.index import entry
+from pacsnode.index import changes, entry
 from pacsnode.index.matching import VALUE_SEPARATOR, significant
 from pacsnode.model import DuplicatePolicy, Instance, InstanceHeader, Key, Level, Outcome, Uid
 
@@ -161,6 +161,7 @@ class Bookkeeping:
             return False
         self.forget()
         self._execute(_RELOCATE_INSTANCE, (*entry.stored_values(instance), version.id))
+        self._execute(changes.NOTE, (old, version.id))
         places = (("patient", version.patient), ("study", version.study), ("series", version.series))
         for table, row in places:
             statement = f"UPDATE {table} SET described_by = ? WHERE id = ? AND described_by = ?"
@@ -186,6 +187,7 @@ class Bookkeeping:
         statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE instance.id = ?"
         removed = entry.instance_of(self._execute(statement, (version.id,)).get)
         self._execute("DELETE FROM instance WHERE id = ?", (version.id,))
+        self._execute(changes.NOTE, (version.key, version.id))
         self._execute(_COUNT_NAMED, (-1, version.patient))
         study = self._study_of(version)
         if version.is_current:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterator, Sequence
 from typing import Protocol
 
+from pacsnode.index.changes import Changes, Place
 from pacsnode.model import Instance, Key, Match, Outcome, Query, StoredObject, Totals, Uid
 
 
@@ -76,6 +77,15 @@ class Index(Protocol):
 
     def holds(self, key: Key) -> bool:
         """Is there a row, of any version, for this object?"""
+
+    def here(self) -> Place:
+        """Where the index stands: ``changes`` tells what comes after."""
+
+    def changes(self, place: Place) -> Changes | None:
+        """A page of what came and went since the place, at a cost of just that; None where it is of another index.
+
+        One that was rebuilt is another one. A key that came may have gone again, and may come in two pages.
+        """
 
     def problems(self, seconds: float) -> list[str]:
         """What is wrong with the database itself; empty also when that time was too short to look at all of it."""

@@ -13,7 +13,7 @@ import apsw
 from playhouse.apsw_ext import APSWDatabase
 
 from pacsnode.errors import IndexFailure
-from pacsnode.index import groups, matching, schema
+from pacsnode.index import changes, groups, matching, schema
 from pacsnode.index.connection import connection_of, open_writer, translated
 
 
@@ -68,9 +68,15 @@ def _comparable_name(*values: apsw.SQLiteValue) -> str:
     return matching.comparable_name(str(values[0]))
 
 
+def _add_journal(connection: apsw.Connection) -> None:
+    for statement in changes.JOURNAL:
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "Add keys of C-FIND: sequences, ages, devices, people", _add_keys),
     Migration(3, "Find each component group of a name", _index_name_groups),
+    Migration(4, "Keep a journal of what is removed and moved, for incremental backups", _add_journal),
 )
 """In order, without gaps, the last one leading to ``schema.SCHEMA_VERSION``."""
 

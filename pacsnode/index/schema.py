@@ -12,9 +12,9 @@ from typing import Any
 import apsw
 from peewee import AutoField, BlobField, ForeignKeyField, IntegerField, Model, SchemaManager, SqliteDatabase, TextField
 
-from pacsnode.index import groups
+from pacsnode.index import changes, groups
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class _Table(Model):
@@ -200,10 +200,10 @@ _MORE_INDEXES = (
 
 
 def create(database: SqliteDatabase, connection: apsw.Connection) -> None:
-    """Create all tables and indexes of the current schema. The caller holds the transaction."""
+    """Create all tables and indexes of the current schema, and its journal. The caller holds the transaction."""
     for table in TABLES:
         SchemaManager(table, database).create_all(safe=False)
-    for statement in _MORE_INDEXES:
+    for statement in (*_MORE_INDEXES, *changes.JOURNAL):
         connection.execute(statement)
     connection.execute("INSERT INTO totals VALUES (1, 0, 0, 0, 0, 0)")
     connection.execute("INSERT INTO schema_version VALUES (1, ?)", (SCHEMA_VERSION,))

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from pacsnode.dicom.attributes import BY_NAME
 from pacsnode.errors import IndexFailure, IndexFull
-from pacsnode.index import check, dump, entry, migrations, sql
+from pacsnode.index import changes, check, dump, entry, migrations, sql
 from pacsnode.index.bookkeeping import Bookkeeping
+from pacsnode.index.changes import Changes, Place
 from pacsnode.index.deadlines import Deadlines
 from pacsnode.index.readers import ReaderPool
 from pacsnode.index.writer import Writer
@@ -182,6 +183,16 @@ class SqliteIndex:
     def totals(self) -> Totals:
         """Counts over current versions; kept on write, so that this reads one row."""
         return Totals(*self._rows("SELECT patients, studies, series, instances, bytes FROM totals")[0])
+
+    def here(self) -> Place:
+        """See Index.here."""
+        with self._readers.reader() as reader:
+            return changes.here(reader)
+
+    def changes(self, place: Place) -> Changes | None:
+        """See Index.changes."""
+        with self._readers.reader() as reader:
+            return changes.since(reader, place)
 
     def dump(self) -> Iterator[tuple[object, ...]]:
         """Every row of every table without row ids, parents named by their identity, in a stable order.

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.system import dcmtk, integrity_step, material
+from tests.system import dcmtk, demo_backup, integrity_step, material
 from tests.system.live import LiveNode
 from tests.system.material import Sample
 
@@ -66,6 +66,7 @@ def _run(scratch: Path, report: Report) -> None:
     studies = sorted({sample.study_uid for sample in samples})
     with dcmtk.receiver(scratch / "moved") as port, LiveNode(scratch / "copy") as copy:
         tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n{integrity_step.tables(copy)}'
+        tables += demo_backup.tables(scratch)
         with LiveNode(scratch / "node", tables) as node:
             _store(node, samples, report)
             _find(node, samples, studies, report)
@@ -73,11 +74,15 @@ def _run(scratch: Path, report: Report) -> None:
             _move(node, scratch / "moved", studies, sent, report)
             node.run("verify", "--all")
             report.add("verify", "every object re-read while the node runs", True)
-            integrity_step.heal(node, copy, [str(sample.path) for sample in samples], report.add)
+            dcmtk.run("storescu", *dcmtk.address(copy.port), *(str(sample.path) for sample in samples))
+            integrity_step.heal(node, "peer COPY", report.add)
             _jobs(node, report)
+            integrity_step.heal(node, "backup", report.add)
+            node.run("job", "run", "backup")
         node.run("reindex")
         node.run("verify", "--all")
         report.add("reindex", "index rebuilt from the files alone, verified again", True)
+        demo_backup.restored(node, studies, report)
 
 
 def _as_sent(folder: Path, samples: list[Sample]) -> Counter[str]:
