@@ -261,8 +261,7 @@ def ours() -> int:
     gc.collect()
     rooms = ("pacsnode", "pynetdicom", "threading", "socket", "mmap")
     kinds = [type(found) for found in gc.get_objects()]
-    # There are types whose __module__ is no text.
-    return sum(str(kind.__module__).startswith(rooms) or kind is memoryview for kind in kinds)
+    return sum(str(kind.__module__).startswith(rooms) or kind is memoryview for kind in kinds)  # Cython's is no text
 
 
 @pytest.mark.usefixtures("unlogged")
