@@ -27,11 +27,13 @@ class Quantity(Enum):
     GROWN_MEMORY = "MiB above idle"
     SUCCESS = "% Success"
     DURATION = "s"
+    RATIO = "times smaller"
+    LEFT_ALONE = "left alone"
 
     @property
     def more_is_better(self) -> bool:
         """Is a larger value the better one?"""
-        return self.value.endswith("/s") or self is Quantity.SUCCESS
+        return self.value.endswith("/s") or self in (Quantity.SUCCESS, Quantity.RATIO)
 
     @property
     def is_failure(self) -> bool:
