@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks import (
     associations,
+    codec,
     compression,
     flat,
     hostile,
@@ -45,6 +46,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": memory.run,
     "move": large_move.run,
     "hostile": hostile.run,
+    "codec": codec.run,
     "scale": scale.run,
     "compression": compression.run,
 }

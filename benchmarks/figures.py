@@ -29,6 +29,7 @@ class Quantity(Enum):
     GROWN_MEMORY = "MiB above idle"
     SUCCESS = "% Success"
     DURATION = "s"
+    LEFT_ALONE = "left alone"
 
     @property
     def more_is_better(self) -> bool:

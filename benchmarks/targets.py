@@ -26,6 +26,7 @@ _SIZES = {
     "retrieve": ("retrieved_instances",),
     "query": ("studies", "instances_per_study"),
     "associations": ("associations", "idle_associations", "idle_seconds"),
+    "codec": (),
     "memory": ("large_mebibytes", "large_senders"),
     "move": ("moved_instances",),
     "hostile": ("hostile_seconds",),
