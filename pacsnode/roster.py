@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pacsnode.archive import Archive
+from pacsnode.compression.job import CompressionJob, may_go_at_once
+from pacsnode.compression.policy import policy_of
 from pacsnode.config import Config
 from pacsnode.housekeeping import Housekeeping
 from pacsnode.jobs.calendar import calendar
@@ -33,8 +35,14 @@ def _housekeeping(premises: Premises) -> Job:
     return Housekeeping(premises.archive, premises.ledger)
 
 
+def _compression(premises: Premises) -> Job:
+    policy = policy_of(premises.config.jobs.compression)
+    return CompressionJob(premises.archive, premises.folder, policy, may_go=may_go_at_once)
+
+
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "housekeeping": _housekeeping,
+    "compression": _compression,
 }
 """Each job by its name, which is that of its table in the configuration, ``[jobs.NAME]``."""
 

@@ -22,6 +22,7 @@ def encode_anew(archive: Archive, key: Key) -> Instance:
     data_set.compress(RLELossless, generate_instance_uid=False)
     stream = io.BytesIO()
     data_set.save_as(stream)
+    stream.seek(0)
     stream.seek(part10.read_foreign_head(stream).offset)
     return store_anew(archive, before, arrival, stream.read())
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pacsnode import __version__, app
 from pacsnode.cli import console
 from pacsnode.cli.command import Command, json_option, load_config
+from pacsnode.compression.overview import overview
 from pacsnode.config import Config
 from pacsnode.model import Totals
 from pacsnode.service import control
@@ -22,14 +24,16 @@ def command(as_json: bool) -> int:
 
     Works beside a running node, without one, and before anything was stored.
     """
-    status = _status(load_config())
+    config = load_config()
+    status = _status(config)
     if as_json:
         console.print_json(status)
     else:
         for name, value in status.items():
-            if name != "jobs":
+            if name not in ("jobs", "compression"):
                 console.print_line(f"{name.replace('_', ' ')}: {_for_people(value)}")
         _print_jobs(status["jobs"])
+        _print_compression(_compression(config))
     return console.Exit.OK
 
 
@@ -50,6 +54,7 @@ def _status(config: Config) -> dict[str, object]:
         "associations": 0,
         "open_commitments": 0,
         "jobs": {} if answer else _jobs(config),
+        "compression": _compression(config),
         "degraded": [],
         **(answer or {}),
     }
@@ -66,6 +71,19 @@ def _jobs(config: Config) -> dict[str, dict[str, str | None]]:
     jobs = config.jobs.tables
     with app.known_runs(config) as ledger:
         return ledger.summary(jobs) if ledger else {name: {"last_success": None, "last_result": None} for name in jobs}
+
+
+def _compression(config: Config) -> dict[str, Any]:
+    return overview(app.index_path(config).parent)
+
+
+def _print_compression(gained: dict[str, Any]) -> None:
+    for one in (gained, *gained["by_codec_and_modality"]):
+        kind = " ".join(filter(None, (one.get("codec"), one.get("modality"))))
+        sizes = f"{one['bytes_before']} bytes before, {one['bytes_after']} after, ratio {one['ratio']}"
+        console.print_line(f"compressed{' ' * bool(kind)}{kind}: {one['instances']} instances, {sizes}")
+    for reason, count in gained["left_alone"].items():
+        console.print_line(f"left as they came: {count}, {reason}")
 
 
 def _print_jobs(jobs: object) -> None:

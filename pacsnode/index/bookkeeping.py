@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
@@ -210,7 +210,7 @@ class Bookkeeping:
         uid = significant(instance.header.sop_instance_uid)
         key, digest = instance.stored.key, bytes.fromhex(instance.stored.digest)
         select = f"SELECT key, digest, transfer_syntax_uid FROM instance WHERE {entry.VERSIONS}"
-        versions = self._execute(select, (uid,)).fetchall()
+        versions: list[tuple[Any, ...]] = self._execute(select, (uid,)).fetchall()
         if any(version == key or content == digest for version, content, _ in versions):
             return Outcome.ALREADY_THERE
         encoding = instance.stored.transfer_syntax_uid

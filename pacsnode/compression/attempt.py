@@ -1,0 +1,66 @@
+"""One instance through a codec: nothing comes out of here that was not decoded and compared with what came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from pacsnode.archive import Archive
+from pacsnode.codec.codecs import Codec
+from pacsnode.codec.images import Coder, Encoding, Scratch, compare, open_image
+from pacsnode.compression import replacing
+from pacsnode.compression.replacing import Encoded
+from pacsnode.errors import CodecRefused
+from pacsnode.model import Instance, Key
+
+_PIECE_BYTES = 1024 * 1024
+
+
+class Attempts:
+    """Encodes, decodes back and compares. Used by one thread."""
+
+    def __init__(self, archive: Archive, coder: Coder, scratch: Scratch) -> None:
+        self._archive = archive
+        self._coder = coder
+        self._scratch = scratch
+
+    def encode(self, key: Key, codec: Codec) -> Encoded:
+        """An upload that holds the verified encoding, to be put in place or aborted.
+
+        Raises CodecFailure where it cannot be, or is not worth it; ObjectDamaged where the original is not what came,
+        ObjectNotFound, StoreError.
+        """
+        before = self._archive.describe(key)
+        with self._made(before, codec) as (made, size):
+            upload, new = replacing.begin(self._archive, before, codec.transfer_syntax_uid)
+            try:
+                while piece := made.read(_PIECE_BYTES):
+                    upload.write(piece)
+            except BaseException:
+                upload.abort()
+                raise
+        return Encoded(upload, before, new, size, codec.value)
+
+    def estimate(self, instance: Instance, codec: Codec) -> int:
+        """Bytes of the verified encoding, which is dropped. Raises as ``encode`` does."""
+        with self._made(instance, codec) as (_, size):
+            return size
+
+    @contextmanager
+    def _made(self, before: Instance, codec: Codec) -> Iterator[tuple[IO[bytes], int]]:
+        """The new data set, verified, in a file that stands at its beginning, and its size."""
+        stored, scratch, coder = before.stored, self._scratch, self._coder
+        with self._archive.store.open(stored.key) as source, scratch.open() as made:
+            source.seek(stored.offset)
+            with open_image(source, stored.size, stored.transfer_syntax_uid, scratch) as image:
+                for chunk in Encoding(image, codec, coder, scratch).chunks():
+                    made.write(chunk)
+                size = made.tell()
+                if size >= stored.size:
+                    raise CodecRefused("no smaller than it is")
+                made.seek(0)
+                with open_image(made, size, codec.transfer_syntax_uid, scratch) as new:  # type: ignore[arg-type]  # a spooled file has all that is needed
+                    compare(image, new, coder)
+            made.seek(0)
+            yield made, size

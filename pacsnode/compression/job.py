@@ -1,0 +1,100 @@
+"""The job: all keys in order of arrival, from where the last run ended up to the age that the policy says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from pacsnode.archive import Archive
+from pacsnode.codec.codecs import Codec
+from pacsnode.codec.images import Scratch
+from pacsnode.codec.sandbox import Limits, Sandbox
+from pacsnode.compression.attempt import Attempts
+from pacsnode.compression.candidates import Candidates
+from pacsnode.compression.database import STATE_FILE, CompressionState
+from pacsnode.compression.policy import Policy
+from pacsnode.compression.replacing import Replacer
+from pacsnode.compression.run import Run, reason_of
+from pacsnode.compression.tally import Tally
+from pacsnode.errors import CodecFailure, CodecRefused, ObjectDamaged, ObjectNotFound
+from pacsnode.jobs.job import Budget, JobReport
+from pacsnode.model import Instance, Key
+
+_SAMPLE = 200
+_NICENESS = 10
+
+
+def sandboxed() -> Sandbox:
+    """One codec process at a time, which leaves the processor to whoever receives."""
+    return Sandbox(1, Limits(niceness=_NICENESS))
+
+
+def may_go_at_once(new: Key) -> bool:
+    """An original is needed no more as soon as the object under the new key has taken its place."""
+    del new
+    return True
+
+
+class CompressionJob:
+    """See Job. It encodes, compares and replaces a batch at a time."""
+
+    name = "compression"
+
+    def __init__(
+        self,
+        archive: Archive,
+        folder: Path,
+        policy: Policy,
+        *,
+        may_go: Callable[[Key], bool] = may_go_at_once,
+        coder: Callable[[], Sandbox] = sandboxed,
+    ) -> None:
+        """``folder``: where the state file is. ``may_go``: is the original needed no more of what has this new key?
+
+        ``coder`` makes what codecs run in.
+        """
+        self._archive = archive
+        self._folder = folder
+        self._policy = policy
+        self._may_go = may_go
+        self._coder = coder
+
+    def run(self, budget: Budget) -> JobReport:
+        """Compress what is due. Raises IndexFailure, StoreError; then the next run goes on."""
+        with ExitStack() as stack:
+            state = stack.enter_context(closing(CompressionState(self._folder / STATE_FILE)))
+            attempts = Attempts(self._archive, stack.enter_context(self._coder()), Scratch(self._folder))
+            replacer = Replacer(self._archive, state, self._may_go)
+            return Run(self._archive, self._policy, state, attempts, replacer, budget).report()
+
+    def rehearse(self, budget: Budget) -> JobReport:
+        """Encode a random sample of what is old enough, and tell what compressing all of it would save."""
+        candidates, tally = Candidates(self._archive, self._policy), Tally()
+        sample, count = candidates.sample(_SAMPLE)
+        looked_at = 0
+        with self._coder() as coder:
+            attempts = Attempts(self._archive, coder, Scratch(self._folder))
+            for key in sample:
+                if budget.expired():
+                    break
+                looked_at += 1
+                if (due := candidates.due(key)) is not None:
+                    _rehearse_one(*due, attempts, tally)
+                    budget.spend(due[0].stored.size)
+                budget.advance(looked_at, len(sample))
+        more = [
+            ("instances old enough", count),
+            ("instances in the sample", looked_at),
+            ("estimated bytes saved", tally.saved * count // max(looked_at, 1)),
+        ]
+        return tally.report(finished=looked_at == len(sample), more=more)
+
+
+def _rehearse_one(instance: Instance, codec: Codec, attempts: Attempts, tally: Tally) -> None:
+    try:
+        size = attempts.estimate(instance, codec)
+    except (CodecFailure, ObjectDamaged, ObjectNotFound) as error:
+        tally.left(reason_of(error), has_failed=not isinstance(error, CodecRefused))
+    else:
+        tally.gained(codec.value, instance.header.modality, before=instance.stored.size, after=size)

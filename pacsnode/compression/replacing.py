@@ -1,0 +1,129 @@
+"""Puts verified encodings in the place of their originals, so that a kill at any point loses and doubles nothing.
+
+Order: what is intended → the new object → the row → the old object. Whatever of it a crash leaves undone, ``settle``
+does or takes back.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pacsnode.archive import Archive
+from pacsnode.compression.database import CompressionState, Replacement
+from pacsnode.model import Arrival, Instance, Key, Original, Uid
+from pacsnode.storage import layout
+from pacsnode.storage.store import Upload
+
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a verified encoding is before anybody but us can see it."""
+
+    upload: Upload
+    before: Instance
+    new: Key
+    size: int  # bytes of the data set
+    codec: str
+
+
+def begin(archive: Archive, before: Instance, transfer_syntax_uid: Uid) -> tuple[Upload, Key]:
+    """An upload that is to take the place of the instance's object, and its key. Raises StoreError."""
+    stored = before.stored
+    arrival = Arrival(
+        before.header.sop_class_uid,
+        before.header.sop_instance_uid,
+        transfer_syntax_uid,
+        before.calling_ae,
+        before.called_ae,
+        before.received_at,
+        original=Original(stored.digest, stored.size, stored.transfer_syntax_uid),
+    )
+    return archive.store.begin(arrival), layout.sibling(stored.key, secrets.token_bytes(layout.RANDOM_BYTES))
+
+
+class Replacer:
+    """Replaces objects, and removes those that were replaced when ``may_go`` says so of the new one's key."""
+
+    def __init__(self, archive: Archive, state: CompressionState, may_go: Callable[[Key], bool]) -> None:
+        self._archive = archive
+        self._state = state
+        self._may_go = may_go
+
+    def replace(self, batch: Sequence[Encoded]) -> list[Replacement]:
+        """Put them in place, durably; those that are. Raises StoreError, IndexFailure; then ``settle`` goes on."""
+        intended = [_replacement(encoded) for encoded in batch]
+        self._state.intend(intended)
+        in_place: list[Replacement] = []
+        moot: list[Replacement] = []
+        for encoded, one in zip(batch, intended, strict=True):
+            (in_place if self._put(encoded) else moot).append(one)
+        self._state.count(in_place)
+        gone = [one for one in in_place if self._remove_original(one)]
+        for one in moot:
+            self._archive.store.delete(one.new)
+        self._state.forget([*gone, *moot])
+        return in_place
+
+    def settle(self, is_over: Callable[[], bool]) -> None:
+        """Finish or take back what was begun, and remove originals that are not needed any more."""
+        done: list[Replacement] = []
+        for one in self._state.replacements():
+            if is_over():
+                break
+            if self._settle(one):
+                done.append(one)
+            if len(done) == _PAGE:
+                self._state.forget(done)
+                done.clear()
+        self._state.forget(done)
+
+    def _put(self, encoded: Encoded) -> bool:
+        """Is the new object in the place of the old one? What it says has to be what the old one said."""
+        encoded.upload.commit(encoded.new)
+        made = self._archive.describe(encoded.new)
+        if made.header != encoded.before.header:
+            return False
+        return self._archive.index.relocate(encoded.before.stored, made)
+
+    def _settle(self, one: Replacement) -> bool:
+        """Is there nothing left to do about it?"""
+        archive = self._archive
+        if archive.index.holds(one.new):
+            if not one.is_in_place:
+                self._state.count([one])
+            return self._remove_original(one)
+        if not archive.index.holds(one.old):
+            self._leave_no_original(one)
+        archive.store.delete(one.new)
+        return True
+
+    def _remove_original(self, one: Replacement) -> bool:
+        if not self._may_go(one.new) or self._archive.index.holds(one.old):
+            return False
+        self._archive.store.delete(one.old)
+        return True
+
+    def _leave_no_original(self, one: Replacement) -> None:
+        """The row went to neither: the instance was removed, or lost and perhaps sent again."""
+        if self._archive.holding(one.uid, one.digest) is not None:
+            self._archive.store.delete(one.old)
+        else:
+            self._archive.store.set_aside(one.old, "its compressed form is not in the archive any more")
+
+
+def _replacement(encoded: Encoded) -> Replacement:
+    before = encoded.before
+    return Replacement(
+        new=encoded.new,
+        old=before.stored.key,
+        uid=before.header.sop_instance_uid,
+        digest=before.stored.digest,
+        codec=encoded.codec,
+        modality=before.header.modality,
+        bytes_before=before.stored.size,
+        bytes_after=encoded.size,
+    )
