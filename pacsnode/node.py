@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from pacsnode import __version__, log
 from pacsnode.archive import Archive
+from pacsnode.codec.images import Scratch
+from pacsnode.codec.sandbox import Limits, Sandbox
+from pacsnode.codec.transcode import Transcoder
 from pacsnode.commitment.commitments import Commitments
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.commitment.verdict import Judge
@@ -37,6 +41,8 @@ from pacsnode.wire.command import CommandField
 
 _SETTLE_SECONDS = 600.0
 _ALLOCATIONS_BEFORE_COLLECTION = 20_000
+_CODEC_PROCESSES = min(4, os.cpu_count() or 1)  # most that decode for retrieves at a time
+_CODEC_NICENESS = 5  # who stores comes before who decodes
 _REPORT_END_SECONDS = 2.0  # for the thread of the reports to see that it was cut off
 
 
@@ -61,11 +67,13 @@ class Node:
             any_called_ae=not config.access.match_called_ae,
         )
         self._acceptor = tls.for_acceptor(config.tls) if config.node.tls_listen else None
+        self._sandbox = Sandbox(_CODEC_PROCESSES, Limits(niceness=_CODEC_NICENESS))
+        transcoder = Transcoder(self._sandbox, Scratch(config.node.data / "spool"))
         has_tls_peers = any(peer.tls for peer in config.peers.values())
         requestor = tls.for_requestor(config.tls) if has_tls_peers else None
         self._commitments = _commitments(config, archive, ledger, requestor)
         services = {
-            **_services(config, archive, access, requestor),
+            **_services(config, archive, access, requestor, transcoder),
             CommandField.C_STORE_RQ: StoreService(archive, access, jobs.latency.note),
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
@@ -80,6 +88,7 @@ class Node:
         with ExitStack() as stack:
             signals = StopSignals()
             stack.callback(signals.close)
+            stack.enter_context(self._sandbox)
             plain = [stack.enter_context(self._listener(at, None)) for at in self._config.node.listen]
             secured = [stack.enter_context(self._listener(at, self._acceptor)) for at in self._config.node.tls_listen]
             orders = {"job": JobOrder(self._jobs)}
@@ -149,7 +158,7 @@ def _serving(listener: Listener) -> Iterator[Listener]:
 
 
 def _services(
-    config: Config, archive: Archive, access: Access, requestor: ssl.SSLContext | None
+    config: Config, archive: Archive, access: Access, requestor: ssl.SSLContext | None, transcoder: Transcoder
 ) -> Mapping[int, Service]:
     ae_title = config.node.ae_title
     return {
@@ -161,8 +170,10 @@ def _services(
             archive if config.find.read_headers else None,
             assumed=archive.assumed,
         ),
-        CommandField.C_GET_RQ: GetService(archive, access),
-        CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits, secure=requestor),
+        CommandField.C_GET_RQ: GetService(archive, access, transcoder),
+        CommandField.C_MOVE_RQ: MoveService(
+            archive, access, ae_title=ae_title, limits=config.limits, secure=requestor, transcoding=transcoder
+        ),
     }
 
 

@@ -44,7 +44,9 @@ FAMILIES: Mapping[Uid, Family] = MappingProxyType(
     {
         Uid("1.2.840.10008.1.2.4.201"): Family.HTJ2K,
         Uid("1.2.840.10008.1.2.4.202"): Family.HTJ2K,
-        Uid("1.2.840.10008.1.2.4.203"): Family.HTJ2K,
+        Uid(
+            "1.2.840.10008.1.2.4.203"
+        ): Family.JPEG_2000,  # lossy ones have pixels of the other end of the range by OpenJPH
         Uid("1.2.840.10008.1.2.4.90"): Family.JPEG_2000,
         Uid("1.2.840.10008.1.2.4.91"): Family.JPEG_2000,
         Uid("1.2.840.10008.1.2.4.80"): Family.JPEG_LS,
@@ -67,6 +69,7 @@ class _Traits:
     bits_stored: range
     keeps_every_bit: bool  # those beyond Bits Stored, too
     is_any_plane: bool  # colour by plane as well
+    least_side: int = 1  # rows and columns
 
 
 _TRAITS: Mapping[Codec, _Traits] = MappingProxyType(
@@ -78,7 +81,7 @@ _TRAITS: Mapping[Codec, _Traits] = MappingProxyType(
             Uid("1.2.840.10008.1.2.4.80"), "pyjpegls", frozenset({8, 16}), range(2, 17), False, False
         ),
         Codec.JPEG_2000: _Traits(
-            Uid("1.2.840.10008.1.2.4.90"), "pylibjpeg-openjpeg", frozenset({8, 16}), range(2, 17), False, False
+            Uid("1.2.840.10008.1.2.4.90"), "pylibjpeg-openjpeg", frozenset({8, 16}), range(2, 17), False, False, 32
         ),
         Codec.RLE: _Traits(
             Uid("1.2.840.10008.1.2.5"), "pylibjpeg-rle", frozenset({8, 16, 32}), range(1, 33), True, True
@@ -121,6 +124,8 @@ def capability(codec: Codec, pixels: PixelDescription) -> str | None:
         return f"{pixels.bits_stored} bits stored"
     if not traits.keeps_every_bit and pixels.high_bit != pixels.bits_stored - 1:
         return f"high bit {pixels.high_bit} of {pixels.bits_stored} bits stored"
+    if min(pixels.rows, pixels.columns) < traits.least_side:
+        return f"fewer than {traits.least_side} rows or columns"
     if pixels.is_planar and not traits.is_any_plane:
         return "colour by plane"
     return None

@@ -48,8 +48,8 @@ def _encode_jpeg_ls(pixels: PixelDescription, frame: bytes) -> bytes:
     import jpeg_ls
 
     words = _within_bits_stored(pixels, frame)
-    if pixels.is_signed:
-        words = words & ((1 << pixels.bits_stored) - 1)
+    if pixels.is_signed:  # JPEG-LS knows no sign: two's complement in as many bits as are stored
+        words = words.view(f"<u{words.dtype.itemsize}") & ((1 << pixels.bits_stored) - 1)
     return bytes(jpeg_ls.encode_pixel_data(_narrowed(pixels, words), **_options(pixels)))
 
 

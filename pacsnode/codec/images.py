@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -25,7 +26,7 @@ from pacsnode.codec.codecs import Codec
 from pacsnode.dicom import encapsulation, recode, splice, syntax
 from pacsnode.dicom.encapsulation import PixelLayout
 from pacsnode.dicom.pixels import PixelDescription
-from pacsnode.errors import CodecMismatch, CodecRefused
+from pacsnode.errors import BadDataset, CodecMismatch, CodecRefused, ObjectDamaged, StoreError
 from pacsnode.model import Uid
 
 MAX_INFLATED_BYTES = 4096 * 1024 * 1024
@@ -50,8 +51,17 @@ class Scratch:
     folder: Path
 
     def open(self) -> IO[bytes]:
-        """A file, in memory while it is small."""
+        """A file, in memory while it is small. Its methods raise OSError, as any file's."""
         return tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=str(self.folder))
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """The store translates errors of its own files: what is left is a temporary one's."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"a temporary file cannot be written: {error.strerror}") from error
 
 
 class Image:
@@ -131,8 +141,15 @@ class Image:
 def open_image(source: BinaryIO, size: int, transfer_syntax_uid: Uid, scratch: Scratch) -> Image:
     """The data set of so many bytes that the source stands at. What is implicit, big endian or deflated gets a copy.
 
-    Raises CodecRefused without pixels to work on, ObjectDamaged where it is no data set.
+    Raises CodecRefused without pixels to work on, ObjectDamaged where it is no data set, StoreError.
     """
+    try:
+        return _opened(source, size, transfer_syntax_uid, scratch)
+    except BadDataset as error:
+        raise ObjectDamaged(f"no data set that can be read: {error}") from error
+
+
+def _opened(source: BinaryIO, size: int, transfer_syntax_uid: Uid, scratch: Scratch) -> Image:
     explicit, begin = syntax.EXPLICIT_VR_LITTLE_ENDIAN, source.tell()
     if transfer_syntax_uid == explicit or codecs.is_decodable(transfer_syntax_uid):
         layout = encapsulation.locate(source, size, transfer_syntax_uid)
@@ -142,7 +159,8 @@ def open_image(source: BinaryIO, size: int, transfer_syntax_uid: Uid, scratch: S
     copy = scratch.open()
     try:
         for piece in _explicit(splice.pieces(source, begin, splice.Stretch(0, size)), transfer_syntax_uid):
-            copy.write(piece)
+            with _writing():
+                copy.write(piece)
         length = copy.tell()
         copy.seek(0)
         layout = encapsulation.locate(_binary(copy), length, explicit)
@@ -173,7 +191,8 @@ class Encoding:
                 digest.update(frame)
                 stream = self._coder.encode(self._codec, self._image.pixels, frame)
                 sizes.append(len(stream))
-                streams.write(stream)
+                with _writing():
+                    streams.write(stream)
             self.pixel_digest, self.encoded_bytes = digest.hexdigest(), sum(sizes)
             streams.seek(0)
             yield from self._image.encapsulated(streams, sizes)

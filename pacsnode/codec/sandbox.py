@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import IO, Any, cast
 
 from pacsnode.codec.codecs import Codec
@@ -92,7 +93,7 @@ class Sandbox:
 
     def _ask(self, what: dict[str, Any], pixels: PixelDescription, frame: bytes) -> bytes:
         with self._process() as process:
-            return process.ask({**what, "pixels": asdict(pixels)}, frame, self._limits)
+            return process.ask({**what, "pixels": _fields(pixels)}, frame, self._limits)
 
     @contextlib.contextmanager
     def _process(self) -> Iterator[_Process]:
@@ -254,6 +255,11 @@ _FAILURES: dict[str, Callable[[str], CodecFailure]] = {
     "too_large": lambda _: CodecTooLarge("the codec wanted too much memory"),
     "failed": lambda name: CodecCrashed(f"the codec failed: {name}"),
 }
+
+
+@lru_cache(maxsize=64)  # 20 µs each, and the frames of an object have one description
+def _fields(pixels: PixelDescription) -> dict[str, Any]:
+    return asdict(pixels)
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -9,7 +9,7 @@ from pacsnode.archive import Archive
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.retrieve import RetrieveOperation
-from pacsnode.dimse.send import Load, Sender
+from pacsnode.dimse.send import Load, Sender, Transcoding
 from pacsnode.errors import IndexFailure
 from pacsnode.model import Instance
 
@@ -17,9 +17,11 @@ from pacsnode.model import Instance
 class GetService:
     """Sends what is asked for in the contexts where the requester is SCP of storage."""
 
-    def __init__(self, archive: Archive, access: Access) -> None:
+    def __init__(self, archive: Archive, access: Access, transcoding: Transcoding | None = None) -> None:
+        """``transcoding``: for requesters that do not take what is compressed."""
         self._archive = archive
         self._access = access
+        self._transcoding = transcoding
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-GET-RQ."""
@@ -30,7 +32,13 @@ class GetService:
         association = operation.association
         # PS3.7 D.3.3.4: only where role selection made the requester SCP are we SCU.
         contexts = [context for context in association.contexts.values() if context.as_scu]
-        sender = Sender(association, contexts, self._archive.store, priority=operation.priority)
+        sender = Sender(
+            association,
+            contexts,
+            self._archive.store,
+            priority=operation.priority,
+            transcoding=self._transcoding,
+        )
         with closing(operation.instances()) as instances, closing(_Loads(sender, instances)) as loads:
             while (load := loads.current) is not None:
                 code = sender.send(load, loads.read_ahead)

@@ -17,7 +17,16 @@ from pacsnode.dimse.breaker import CircuitBreaker
 from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.delivery import Delivery
 from pacsnode.dimse.retrieve import RetrieveOperation
-from pacsnode.dimse.send import MoveOriginator, Pair, Sender, pair_of, with_default_syntax
+from pacsnode.dimse.send import (
+    MoveOriginator,
+    NothingTranscoded,
+    Pair,
+    Sender,
+    Transcoding,
+    grouped,
+    pair_of,
+    with_native_syntaxes,
+)
 from pacsnode.model import Peer
 from pacsnode.wire.command import Element
 
@@ -33,14 +42,17 @@ class MoveService:
         ae_title: str,
         limits: Limits,
         secure: ssl.SSLContext | None = None,
+        transcoding: Transcoding | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``secure``: for destinations with TLS, see ``tls.for_requestor``."""
+        """``secure``: for destinations with TLS, see ``tls.for_requestor``; ``transcoding``: for those that do not take
+        what is compressed."""
         self._archive = archive
         self._access = access
         self._ae_title = ae_title
         self._limits = limits
         self._secure = secure
+        self._transcoding = transcoding or NothingTranscoded()
         self._monotonic = monotonic
         self._breaker = CircuitBreaker(monotonic)
 
@@ -52,11 +64,9 @@ class MoveService:
     def _send_all(self, operation: RetrieveOperation) -> None:
         destination = self._access.destination(operation.request.command.text(Element.MOVE_DESTINATION))
         kinds = self._archive.index.kinds(operation.query)
-        for start in range(0, len(kinds), peers.MAX_CONTEXTS):
-            group = kinds[start : start + peers.MAX_CONTEXTS]
+        for group in grouped(kinds, self._transcoding, peers.MAX_CONTEXTS):
             # Other groups have an association of their own; a kind that appeared since then is in none, and fails.
-            others = frozenset(kinds[:start] if start + len(group) == len(kinds) else set(kinds) - set(group))
-            self._deliver(operation, destination, group, others)
+            self._deliver(operation, destination, group, frozenset(kinds) - frozenset(group))
 
     def _deliver(
         self, operation: RetrieveOperation, destination: Peer, kinds: Sequence[Pair], others: frozenset[Pair]
@@ -66,13 +76,20 @@ class MoveService:
 
         def make_sender(outgoing: Association) -> Sender:
             contexts, store = outgoing.contexts.values(), self._archive.store
-            return Sender(outgoing, contexts, store, priority=operation.priority, originator=originator)
+            return Sender(
+                outgoing,
+                contexts,
+                store,
+                priority=operation.priority,
+                originator=originator,
+                transcoding=self._transcoding,
+            )
 
         delivery = Delivery(operation, destination=destination.ae_title, make_sender=make_sender)
         associate = partial(
             peers.associate,
             destination,
-            with_default_syntax(kinds)[: peers.MAX_CONTEXTS],
+            with_native_syntaxes(kinds, self._transcoding),
             calling_ae=self._ae_title,
             limits=self._limits,
             secure=self._secure,

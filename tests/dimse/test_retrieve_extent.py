@@ -97,7 +97,7 @@ def test_destination_dies_at_any_instance(nodes: Nodes, seed: int) -> None:
 def test_more_pairs_than_contexts(nodes: Nodes) -> None:
     """At most 128 contexts for each association: one follows the other until every instance is there.
 
-    The default syntax is proposed, too, where there is room.
+    The native syntaxes are proposed, too, for every one of them.
     """
     with Destination() as destination:
         node = node_for(nodes, destination)
@@ -106,7 +106,7 @@ def test_more_pairs_than_contexts(nodes: Nodes) -> None:
         final = move(node)[-1]
     sent = [received.text(SOP_INSTANCE) for received in destination.received]
 
-    assert [128, 128, 2 * 44] == [len(offers) for offers in destination.proposals]
+    assert [128, 128, 128, 128, 2 * 44] == [len(offers) for offers in destination.proposals]
     assert (0x0000, (None, 300, 0, 0)) == (final.status, final.counters)
     assert sorted(images.uid_of(number) for number in range(1, 301)) == sorted(sent)
 
