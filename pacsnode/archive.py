@@ -105,6 +105,11 @@ class Archive:
         """The version of the SOP instance that holds the data set that came with this digest, in any encoding."""
         return encodings.holding(self.store, self.index.versions(uid), digest)
 
+    def moved(self, instance: Instance) -> Instance | None:
+        """The current version of the instance, where that is another object than the one that was found before."""
+        current = self.index.current(instance.header.sop_instance_uid)
+        return None if current is None or current.stored.key == instance.stored.key else current
+
     def settled(self) -> datetime:
         """What arrived before this time is settled: it is stored and has a row, or nothing of it is there."""
         return self.arrivals.oldest(self.clock() - _JUST_ARRIVED)

@@ -10,13 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacsnode import app, config
-from pacsnode.config import Access, Address, Config, Limits, Log, Node, PeerEntry, Storage, Table, Tls
+from pacsnode.config import Access, Address, Config, Jobs, Limits, Log, Node, PeerEntry, Storage, Table, Tls
 from pacsnode.dicom import charset
 from pacsnode.errors import ConfigError
 from pacsnode.model import DuplicatePolicy, Peer
 
 REPOSITORY = Path(__file__).parents[1]
-TABLES: tuple[type[Table], ...] = (Node, Access, PeerEntry, Storage, Tls, Limits, Log)
+TABLES: tuple[type[Table], ...] = (
+    Node,
+    Access,
+    PeerEntry,
+    Storage,
+    Tls,
+    Limits,
+    Log,
+    *map(type, Jobs().tables.values()),
+)
 PEER = '[peers.WS]\nhost = "10.0.0.5"\nport = 104\n'
 
 TLS_LISTEN = "[node]\ntls_listen = '0.0.0.0'\n"

@@ -14,7 +14,7 @@ _NOUNS = {
     "import": "Store files, folders and zips.",
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",
-    "job": "List and run what the node does by itself.",
+    "job": "List and run jobs, which a node does by itself.",
     "reindex": "Build the index anew from the objects alone.",
     "conformance": "Write the DICOM conformance statement.",
     "selftest": "Prove the conformance statement over real associations.",

@@ -29,7 +29,10 @@ _Advance = Callable[[int, int | None], None]
 
 @click.group("job", cls=Group)
 def command() -> None:
-    """List and run jobs: what the node does by itself, by schedule."""
+    """List and run jobs, which a node does by itself.
+
+    By schedule, under a ledger of what was run and what was missed.
+    """
 
 
 @command.command("list")

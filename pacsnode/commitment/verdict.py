@@ -47,6 +47,8 @@ class Judge:
             return FailureReason.NO_SUCH_OBJECT_INSTANCE if is_known else FailureReason.SOP_CLASS_NOT_SUPPORTED
         if instance.header.sop_class_uid != reference.sop_class_uid:
             return FailureReason.CLASS_INSTANCE_CONFLICT
-        if any(finding is not None for finding in self._archive.verify([instance])):
-            return FailureReason.PROCESSING_FAILURE
-        return None
+        if self._archive.problem_of(instance) is None:
+            return None
+        if self._archive.moved(instance) is not None:  # encoded anew while it was read
+            return self._reason(reference)
+        return FailureReason.PROCESSING_FAILURE

@@ -82,7 +82,9 @@ class Jobs(Table):
     time_zone: Annotated[str, AfterValidator(_zone)] = ""
     """Time zone of schedules such as "0 2 * * *": a name such as "Europe/Brussels"; "" is the machine's."""
     housekeeping: Housekeeping = Housekeeping()
+    """See [jobs.housekeeping]."""
     compression: Compression = Compression()
+    """See [jobs.compression]."""
 
     @property
     def tables(self) -> dict[str, JobTable]:

@@ -7,7 +7,7 @@ from pacsnode.conformance.claims import Claims
 from pacsnode.conformance.markdown import code, items, table
 from pacsnode.dicom import charset
 
-_TOLD_ELSEWHERE = {"node", "peer_entries", "log"}
+_TOLD_ELSEWHERE = {"node", "peer_entries", "jobs", "log"}  # jobs are nothing to who connects
 
 
 def lines(claims: Claims) -> list[str]:

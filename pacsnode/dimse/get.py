@@ -38,6 +38,7 @@ class GetService:
             self._archive.store,
             priority=operation.priority,
             transcoding=self._transcoding,
+            moved=self._archive.moved,
         )
         with closing(operation.instances()) as instances, closing(_Loads(sender, instances)) as loads:
             while (load := loads.current) is not None:

@@ -83,6 +83,7 @@ class MoveService:
                 priority=operation.priority,
                 originator=originator,
                 transcoding=self._transcoding,
+                moved=self._archive.moved,
             )
 
         delivery = Delivery(operation, destination=destination.ae_title, make_sender=make_sender)

@@ -18,7 +18,15 @@ from pacsnode.dicom import recode, syntax
 from pacsnode.dimse import status
 from pacsnode.dimse.association import Association
 from pacsnode.dimse.contexts import PresentationContext
-from pacsnode.errors import BadDataset, CodecFailure, CodecRefused, ObjectDamaged, PeerFailure, StoreError
+from pacsnode.errors import (
+    BadDataset,
+    CodecFailure,
+    CodecRefused,
+    ObjectDamaged,
+    ObjectNotFound,
+    PeerFailure,
+    StoreError,
+)
 from pacsnode.model import Instance, StoredObject, Uid
 from pacsnode.storage.store import Store
 from pacsnode.wire import message
@@ -141,10 +149,14 @@ class Sender:
         priority: int,
         originator: MoveOriginator | None = None,
         transcoding: Transcoding | None = None,
+        moved: Callable[[Instance], Instance | None] = lambda _: None,
     ) -> None:
-        """``contexts``: those in which we are SCU."""
+        """``contexts``: those in which we are SCU. ``moved``: the instance with the object that it has by now, where
+        that is another one.
+        """
         self._association = association
         self._store = store
+        self._moved = moved
         self._transcoding = transcoding or NothingTranscoded()
         self._channels = {
             (context.abstract_syntax, context.transfer_syntax): _channel(context, priority, originator)
@@ -155,6 +167,12 @@ class Sender:
 
     def load(self, instance: Instance) -> Load:
         """Open the object and read its beginning. Nothing is raised: what is wrong shows when it is sent."""
+        load = self._loaded(instance)
+        if isinstance(load.error, ObjectNotFound) and (moved := self._moved(instance)) is not None:
+            return self._loaded(moved)  # it was encoded anew since it was found
+        return load
+
+    def _loaded(self, instance: Instance) -> Load:
         stored = instance.stored
         load = Load(instance, self._channels.get(pair_of(instance)), size=stored.size)
         target = stored.transfer_syntax_uid

@@ -100,6 +100,11 @@ class Runner:
             return self._changed.wait_for(lambda: not self._running, seconds)
 
     @property
+    def is_stopping(self) -> bool:
+        """Does no run begin any more?"""
+        return self._stopping.is_set()
+
+    @property
     def running(self) -> frozenset[str]:
         """The jobs that are running now."""
         with self._changed:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def ask(data: Path) -> dict[str, object] | None:
         return None
 
 
-def order(data: Path, what: str, **details: str) -> Iterator[dict[str, object]] | None:
+def order(data: Path, what: str, **details: str) -> Generator[dict[str, object], None, None] | None:
     """Give an order to the node that runs on this data folder: what it tells; None when none runs.
 
     What it tells ends early where the node does. To stop listening, close the iterator.
@@ -78,7 +78,7 @@ def order(data: Path, what: str, **details: str) -> Iterator[dict[str, object]] 
     return _told(sock, json.dumps({"order": what, **details}).encode() + b"\n")
 
 
-def _told(sock: socket.socket, line: bytes) -> Iterator[dict[str, object]]:
+def _told(sock: socket.socket, line: bytes) -> Generator[dict[str, object], None, None]:
     with sock, contextlib.suppress(OSError, ValueError):
         sock.sendall(line)
         sock.settimeout(None)  # what was ordered may take hours
@@ -127,7 +127,7 @@ def answer(
             with client.makefile("rb") as stream:
                 line = stream.readline(_MAX_ORDER_BYTES)
             if line:
-                _carry_out(client, json.loads(line), orders)
+                _carry_out(client, _ordered(line), orders)
             else:
                 _report(client, report)
         except (OSError, ValueError):
@@ -142,6 +142,13 @@ def _report(client: socket.socket, report: Callable[[], dict[str, object]]) -> N
             log.crash("control_crashed")
             return
         client.sendall(json.dumps(reported).encode())
+
+
+def _ordered(line: bytes) -> dict[str, object]:
+    ordered = json.loads(line)
+    if not isinstance(ordered, dict):
+        raise ValueError("not an order")
+    return ordered
 
 
 def _carry_out(client: socket.socket, ordered: Mapping[str, object], orders: Mapping[str, Order]) -> None:

@@ -159,7 +159,8 @@ def test_status_counts(archive: Folder) -> None:
     status = archive.answer("status")
     size = sum(study["bytes"] for study in archive.answer("study", "list"))
 
-    assert (4, 2, size, 0, {}, [], False) == tuple(
+    never = {name: {"last_success": None, "last_result": None} for name in archive.config.jobs.tables}
+    assert (4, 2, size, 0, never, [], False) == tuple(
         status[name] for name in ("instances", "studies", "stored_bytes", "associations", "jobs", "degraded", "running")
     )
     assert status["free_bytes"] > 0

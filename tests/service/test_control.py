@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,53 @@ def test_a_lack_of_descriptors_does_not_end_the_answers(tmp_path: Path) -> None:
 
     assert {"associations": 5} == answered
     assert not thread.is_alive()
+
+
+def test_orders_tell_line_by_line(tmp_path: Path) -> None:
+    """An order hears its details, tells as it goes, and leaves questions to be answered meanwhile."""
+    release = threading.Event()
+
+    def count(details: Mapping[str, object], tell: Callable[[dict[str, object]], None]) -> None:
+        tell({"name": details["name"]})
+        release.wait(10)
+        tell({"done": True})
+
+    with control.answering(tmp_path, lambda: {"associations": 6}, {"count": count}):
+        lines = control.order(tmp_path, "count", name="x")
+        assert lines is not None
+        first = next(lines)
+        meanwhile = control.ask(tmp_path)
+        release.set()
+        rest = list(lines)
+
+    assert ({"name": "x"}, {"associations": 6}, [{"done": True}]) == (first, meanwhile, rest)
+
+
+def test_order_without_a_node(tmp_path: Path) -> None:
+    """Nobody is there to give it to."""
+    assert control.order(tmp_path, "count") is None
+
+
+def test_orders_that_are_none(tmp_path: Path) -> None:
+    """An unknown order, and one that fails, end without a word; questions are still answered."""
+
+    def fail(details: Mapping[str, object], tell: Callable[[dict[str, object]], None]) -> None:
+        raise ValueError("a fault")
+
+    with control.answering(tmp_path, lambda: {"associations": 7}, {"fail": fail}):
+        told = [list(control.order(tmp_path, what) or [{"no": "node"}]) for what in ("fail", "unknown")]
+        answered = control.ask(tmp_path)
+
+    assert ([[], []], {"associations": 7}) == (told, answered)
+
+
+def test_noise_on_the_socket(tmp_path: Path) -> None:
+    """What is no order costs its sender the connection, and nobody else anything."""
+    with control.answering(tmp_path, lambda: {"associations": 8}, {}):
+        for noise in (b"\xff\n", b"[]\n", b"3\n", b"{}\n"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.connect(str(tmp_path / "node.sock"))
+                sock.sendall(noise)
+                assert b"" == sock.recv(1)
+
+        assert {"associations": 8} == control.ask(tmp_path)

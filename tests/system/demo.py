@@ -5,6 +5,7 @@ The SHA-256 of every data set is compared with what was sent. Exit code 0 only i
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections import Counter
@@ -72,6 +73,7 @@ def _run(scratch: Path, report: Report) -> None:
             _move(node, scratch / "moved", studies, sent, report)
             node.run("verify", "--all")
             report.add("verify", "every object re-read while the node runs", True)
+            _jobs(node, report)
         node.run("reindex")
         node.run("verify", "--all")
         report.add("reindex", "index rebuilt from the files alone, verified again", True)
@@ -131,6 +133,14 @@ def _move(node: LiveNode, folder: Path, studies: list[str], sent: Counter[str], 
         query = dcmtk.keys(["QueryRetrieveLevel=STUDY", f"StudyInstanceUID={study}"])
         dcmtk.run("movescu", "-S", "-aem", "RECEIVER", *dcmtk.address(node.port), *query)
     _compare("movescu", folder, sent, report)
+
+
+def _jobs(node: LiveNode, report: Report) -> None:
+    """Each job once, by the running node."""
+    for job in json.loads(node.run("job", "list", "--json")):
+        told = json.loads(node.run("job", "run", job["job"], "--json"))
+        counts = ", ".join(f"{told[what]} {what}" for what in ("done", "skipped", "failed"))
+        report.add(f"job {job['job']}", counts, told["finished"] and not told["failed"])
 
 
 def _compare(step: str, folder: Path, sent: Counter[str], report: Report) -> None:
