@@ -14,7 +14,20 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import associations, flat, hostile, large_move, machine, memory, query, receive, report, retrieve, scale
+from benchmarks import (
+    associations,
+    compression,
+    flat,
+    hostile,
+    large_move,
+    machine,
+    memory,
+    query,
+    receive,
+    report,
+    retrieve,
+    scale,
+)
 from benchmarks.figures import Figure
 from benchmarks.report import Report, Result
 from benchmarks.stage import QUICK, Settings, Stage
@@ -31,6 +44,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "move": large_move.run,
     "hostile": hostile.run,
     "scale": scale.run,
+    "compression": compression.run,
 }
 _ON_REQUEST = ("scale",)
 

@@ -17,6 +17,8 @@ class Quantity(Enum):
     INSTANCE_RATE = "instances/s"
     ASSOCIATION_RATE = "associations/s"
     MEGABYTE_RATE = "MB/s"
+    CORE_RATE = "MB per second of a core"
+    SMALLER = "x smaller"
     P50 = "p50 ms"
     P99 = "p99 ms"
     REFUSED = "refused"
@@ -31,7 +33,7 @@ class Quantity(Enum):
     @property
     def more_is_better(self) -> bool:
         """Is a larger value the better one?"""
-        return self.value.endswith("/s") or self is Quantity.SUCCESS
+        return self.value.endswith("/s") or self in (Quantity.SUCCESS, Quantity.CORE_RATE, Quantity.SMALLER)
 
     @property
     def is_failure(self) -> bool:

@@ -105,6 +105,13 @@ def pacsnode(folder: Path, sink_port: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def pacsnode_with(folder: Path, tables: str) -> Iterator[Server]:
+    """The same with further tables in its configuration, and no sink."""
+    with _pacsnode(folder, tables) as server:
+        yield server
+
+
+@contextlib.contextmanager
 def pacsnode_with_tls(folder: Path, certificate: Certificate, ca: Path) -> Iterator[Server]:
     """The same with a TLS listener besides, which demands certificates of the CA."""
     files = f'certificate = "{certificate.certificate}"\nkey = "{certificate.key}"\nclient_ca = "{ca}"\n'

@@ -16,7 +16,7 @@ from pacsnode.compression.database import STATE_FILE, CompressionState
 from pacsnode.compression.job import CompressionJob
 from pacsnode.compression.policy import Policy
 from pacsnode.dicom import syntax
-from pacsnode.errors import BadDataset, CodecFailure
+from pacsnode.errors import BadDataset, CodecFailure, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Instance, Key, Outcome
@@ -55,7 +55,7 @@ def native(archive: Archive, instance: Instance, folder: Path, coder: Sandbox) -
         try:
             with open_image(source, stored.size, stored.transfer_syntax_uid, Scratch(folder)) as image:
                 return pixel_digest(image, coder)
-        except CodecFailure:
+        except (CodecFailure, ObjectDamaged):
             return ""
 
 
