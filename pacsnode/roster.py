@@ -36,8 +36,10 @@ def _housekeeping(premises: Premises) -> Job:
 
 
 def _compression(premises: Premises) -> Job:
-    policy = policy_of(premises.config.jobs.compression)
-    return CompressionJob(premises.archive, premises.folder, policy, may_go=may_go_at_once)
+    config = premises.config
+    policy = policy_of(config.jobs.compression)
+    # keep_original: without a backup there is none to wait for.
+    return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go_at_once)
 
 
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {

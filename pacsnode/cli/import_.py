@@ -134,7 +134,8 @@ class _Importer:
 
 
 def _print(report: _Report, *, as_json: bool) -> None:
-    counts = {outcome.value: report.outcomes[outcome] for outcome in Outcome} | {"refused": len(report.not_imported)}
+    told = (outcome for outcome in Outcome if outcome is not Outcome.UNDECIDED)  # which is the index's alone
+    counts = {outcome.value: report.outcomes[outcome] for outcome in told} | {"refused": len(report.not_imported)}
     if as_json:
         refused = [{"path": skipped.name, "reason": skipped.reason} for skipped in report.not_imported]
         notes = [{"path": path, "note": note} for path, note in report.notes]

@@ -47,15 +47,17 @@ class CompressionJob:
         folder: Path,
         policy: Policy,
         *,
+        scratch: Path | None = None,
         may_go: Callable[[Key], bool] = may_go_at_once,
         coder: Callable[[], Sandbox] = sandboxed,
     ) -> None:
-        """``folder``: where the state file is. ``may_go``: is the original needed no more of what has this new key?
+        """``folder``: where the state file is. ``scratch``: where large images are for a moment, by default there, too.
 
-        ``coder`` makes what codecs run in.
+        ``may_go``: is the original needed no more of what has this new key? ``coder`` makes what codecs run in.
         """
         self._archive = archive
         self._folder = folder
+        self._scratch = Scratch(scratch or folder)
         self._policy = policy
         self._may_go = may_go
         self._coder = coder
@@ -64,7 +66,7 @@ class CompressionJob:
         """Compress what is due. Raises IndexFailure, StoreError; then the next run goes on."""
         with ExitStack() as stack:
             state = stack.enter_context(closing(CompressionState(self._folder / STATE_FILE)))
-            attempts = Attempts(self._archive, stack.enter_context(self._coder()), Scratch(self._folder))
+            attempts = Attempts(self._archive, stack.enter_context(self._coder()), self._scratch)
             replacer = Replacer(self._archive, state, self._may_go)
             return Run(self._archive, self._policy, state, attempts, replacer, budget).report()
 
@@ -74,7 +76,7 @@ class CompressionJob:
         sample, count = candidates.sample(_SAMPLE)
         looked_at = 0
         with self._coder() as coder:
-            attempts = Attempts(self._archive, coder, Scratch(self._folder))
+            attempts = Attempts(self._archive, coder, self._scratch)
             for key in sample:
                 if budget.expired():
                     break
