@@ -38,7 +38,7 @@ def test_run_without_a_node(archive: Folder) -> None:
     assert REPORT == report
     (run,) = history["runs"]
     assert ("housekeeping", True, "done", 1) == (run["job"], run["by_hand"], run["result"], run["report"]["done"])
-    assert {"housekeeping": {"last_success": run["finished"], "last_result": "done"}} == status["jobs"]
+    assert {"last_success": run["finished"], "last_result": "done"} == status["jobs"]["housekeeping"]
     assert "job housekeeping: last success 20" in archive.run("status").stdout
 
 
@@ -53,7 +53,7 @@ def test_dry_run_is_not_in_the_history(archive: Folder) -> None:
 
 def test_list_before_anything_was_stored(folder: Folder) -> None:
     """Each job with its schedule; nothing is created by looking."""
-    (job,) = folder.answer("job", "list")
+    job = folder.answer("job", "list")[0]
 
     assert ("housekeeping", True, "30 3 * * *", False) == (job["job"], job["enabled"], job["schedule"], job["running"])
     assert (None, None) == (job["last_success"], job["last_result"])
@@ -64,8 +64,8 @@ def test_list_before_anything_was_stored(folder: Folder) -> None:
 def test_next_run_is_told_in_the_time_zone(tmp_path: Path) -> None:
     """A schedule of local times is shown in them; a disabled job has no next run."""
     tables = '[jobs]\ntime_zone = "Asia/Kolkata"\n'
-    (job,) = Folder(tmp_path, tables).answer("job", "list")
-    (disabled,) = Folder(tmp_path, tables + "[jobs.housekeeping]\nenabled = false\n").answer("job", "list")
+    job = Folder(tmp_path, tables).answer("job", "list")[0]
+    disabled = Folder(tmp_path, tables + "[jobs.housekeeping]\nenabled = false\n").answer("job", "list")[0]
 
     assert job["next"].endswith("T03:30:00+05:30")
     assert disabled["next"] is None
