@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks import (
     associations,
+    codec,
     compression,
     flat,
     hostile,
@@ -43,6 +44,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": memory.run,
     "move": large_move.run,
     "hostile": hostile.run,
+    "codec": codec.run,
     "scale": scale.run,
     "compression": compression.run,
 }

@@ -86,7 +86,7 @@ def _compress(folder: Path, files: list[tuple[Path, str, str]], codec: Codec, ta
         seconds, core_seconds = time.monotonic() - begin, _cpu_seconds() - spent
     tally.add(cell(codec), PACSNODE, Quantity.CORE_RATE, before / 1e6 / core_seconds)
     tally.add(cell(codec), PACSNODE, Quantity.MEGABYTE_RATE, before / 1e6 / seconds)
-    tally.add(cell(codec), PACSNODE, Quantity.SMALLER, report.bytes_before / max(1, report.bytes_after))
+    tally.add(cell(codec), PACSNODE, Quantity.RATIO, report.bytes_before / max(1, report.bytes_after))
     tally.add(cell(codec), PACSNODE, Quantity.FAILED, report.failed)
     shutil.rmtree(folder)
 

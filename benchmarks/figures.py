@@ -18,7 +18,6 @@ class Quantity(Enum):
     ASSOCIATION_RATE = "associations/s"
     MEGABYTE_RATE = "MB/s"
     CORE_RATE = "MB per second of a core"
-    SMALLER = "x smaller"
     P50 = "p50 ms"
     P99 = "p99 ms"
     REFUSED = "refused"
@@ -29,11 +28,13 @@ class Quantity(Enum):
     GROWN_MEMORY = "MiB above idle"
     SUCCESS = "% Success"
     DURATION = "s"
+    RATIO = "times smaller"
+    LEFT_ALONE = "left alone"
 
     @property
     def more_is_better(self) -> bool:
         """Is a larger value the better one?"""
-        return self.value.endswith("/s") or self in (Quantity.SUCCESS, Quantity.CORE_RATE, Quantity.SMALLER)
+        return self.value.endswith("/s") or self in (Quantity.SUCCESS, Quantity.CORE_RATE, Quantity.RATIO)
 
     @property
     def is_failure(self) -> bool:

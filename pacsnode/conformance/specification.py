@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from pacsnode.codec.codecs import FAMILIES
 from pacsnode.config import duration_text, size_text
 from pacsnode.conformance.claims import OTHER, Claims, StatusClaim
 from pacsnode.conformance.keys import Key, Matching
@@ -96,9 +97,16 @@ def _initiation(claims: Claims) -> list[str]:
         "",
         "**Sub-operations of C-MOVE.** One association after the other to a destination, or as many at a time as",
         "`associations` of the peer says. Proposed are exactly the pairs of SOP class and transfer syntax that are to",
-        "be sent, and after them Implicit VR Little Endian for native ones, each in a presentation context of its own,",
-        "at most 128 to an association. Instances are sent in the transfer syntax in which they were received; native",
-        "ones in Implicit VR Little Endian where the peer does not accept it. What else it does not accept has failed.",
+        "be sent, and after them Explicit and Implicit VR Little Endian for those that can be converted to them, each",
+        "in a presentation context of its own, at most 128 to an association. Instances are sent in the transfer",
+        "syntax in which they are stored. Where the peer does not accept it, native ones (big endian and deflated,",
+        "too) and those in the syntaxes below go in Explicit, else in Implicit VR Little Endian: pixels decoded, every",
+        "other element as it is, but for a Photometric Interpretation that compressed pixels alone may have. What else",
+        "the peer does not accept, and what cannot be decoded, has failed.",
+        "",
+        "Decoded are:",
+        "",
+        *(f"* {contexts.name_of(uid)}, {code(uid)}" for uid in sorted(FAMILIES)),
         "",
         "**Reports of storage commitments.** Storage Commitment Push Model in Implicit and Explicit VR Little Endian;",
         "role selection makes us its SCP. The calling AE title is the one that was called with the request.",
@@ -246,8 +254,8 @@ def _retrieve(claims: Claims) -> list[str]:
                 "Those of the levels above may be missing. Other keys have to be empty.",
                 "C-MOVE goes to configured peers only, on associations of its own; C-GET to SOP classes for which role "
                 "selection made the requester SCP.",
-                "Instances are sent in the transfer syntax received, native ones in Implicit VR Little Endian where "
-                "that is not accepted.",
+                "Instances are sent in the transfer syntax they are stored in, where that is not accepted in Explicit "
+                "or Implicit VR Little Endian: native ones, and compressed ones of the syntaxes in 4.4.",
                 f"Pending responses come after the first instance, then every {PENDING_INSTANCES} instances or every "
                 f"{duration_text(PENDING_SECONDS)}.",
                 "Move Originator AE title and Message ID are those of the C-MOVE; the priority is passed on.",

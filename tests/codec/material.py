@@ -18,6 +18,8 @@ from pacsnode.dicom.syntax import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_END
 from pacsnode.model import Uid
 from tests.dicom.dataset_bytes import Branch, Leaf, encode
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+STUDY = "2.25.7101"
 GREY = PixelDescription(
     rows=37,
     columns=50,
@@ -59,7 +61,18 @@ def native(pixels: PixelDescription, seed: int = 1) -> bytes:
     return (np.clip(ramp, 0, values - 1).astype(np.int64) + low).astype(kind).tobytes()
 
 
-def data_set(pixels: PixelDescription, syntax: Uid = EXPLICIT_VR_LITTLE_ENDIAN, frames: bytes | None = None) -> bytes:
+def uid_of(number: int) -> str:
+    """SOP Instance UID of an image."""
+    return f"2.25.7103.{number}"
+
+
+def data_set(
+    pixels: PixelDescription,
+    syntax: Uid = EXPLICIT_VR_LITTLE_ENDIAN,
+    frames: bytes | None = None,
+    *,
+    number: int = 1,
+) -> bytes:
     """An image with something before and something behind its pixels."""
     content = native(pixels) if frames is None else frames
     content += bytes(len(content) % 2)
@@ -84,11 +97,11 @@ def data_set(pixels: PixelDescription, syntax: Uid = EXPLICIT_VR_LITTLE_ENDIAN, 
     ]
     return encode(
         [
-            Leaf(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.7\0"),
-            Leaf(0x00080018, "UI", b"2.25.7103\0"),
+            Leaf(0x00080016, "UI", _even_uid(SECONDARY_CAPTURE)),
+            Leaf(0x00080018, "UI", _even_uid(uid_of(number))),
             Leaf(0x00100010, "PN", b"Made^Up "),
-            Leaf(0x0020000D, "UI", b"2.25.7101\0"),
-            Leaf(0x0020000E, "UI", b"2.25.7102\0"),
+            Leaf(0x0020000D, "UI", _even_uid(STUDY)),
+            Leaf(0x0020000E, "UI", _even_uid("2.25.7102")),
             *described,
             Branch(0x00400275, ((Leaf(0x00400007, "LO", b"ab"),),)),
             Leaf(0x7FE00010, "OW" if pixels.bits_allocated > 8 else "OB", content),
@@ -131,6 +144,10 @@ class Counting:
 def chunks_of(data: bytes, size: int) -> Iterator[bytes]:
     """In pieces."""
     return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def _even_uid(uid: str) -> bytes:
+    return uid.encode() + b"\0" * (len(uid) % 2)
 
 
 def _even(text: str) -> bytes:

@@ -26,6 +26,7 @@ from pacsnode.dimse.echo import EchoService
 from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
 from pacsnode.dimse.move import MoveService
+from pacsnode.dimse.send import Transcoding
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
 from pacsnode.index.sqlite import SqliteIndex
@@ -128,6 +129,7 @@ class Nodes:
         tls: ssl.SSLContext | None = None,
         assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
         read_headers: bool = False,
+        transcoding: Transcoding | None = None,
     ) -> Running:
         """A listener that answers as PACSNODE; with few storage classes, since all of them take a tenth of a second."""
         index = index or SqliteIndex(self._folder / "index.db")
@@ -142,8 +144,10 @@ class Nodes:
             CommandField.C_FIND_RQ: FindService(
                 index, access, AE_TITLE, archive if read_headers else None, assumed=assumed
             ),
-            CommandField.C_GET_RQ: GetService(archive, access),
-            CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits),
+            CommandField.C_GET_RQ: GetService(archive, access, transcoding),
+            CommandField.C_MOVE_RQ: MoveService(
+                archive, access, ae_title=AE_TITLE, limits=limits, transcoding=transcoding
+            ),
         }
         entity = Entity(access, Admission(limits), services, limits)
         listener = server.listen(
