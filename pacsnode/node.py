@@ -31,7 +31,7 @@ from pacsnode.dimse.move import MoveService
 from pacsnode.dimse.report import ReportCaller
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
-from pacsnode.errors import CannotListen
+from pacsnode.errors import CannotListen, IndexFailure
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.schedule import scheduled
 from pacsnode.service import control, descriptors, systemd
@@ -136,9 +136,15 @@ class Node:
         return {
             "associations": self._admission.associations,
             "open_commitments": self._commitments.count,
-            "jobs": self._jobs.ledger.summary(self._jobs.duties),
-            "degraded": self._degraded(),
+            **self._told_of_jobs(),
         }
+
+    def _told_of_jobs(self) -> dict[str, object]:
+        try:
+            jobs, reasons = self._jobs.ledger.summary(self._jobs.duties), self._degraded()
+        except IndexFailure as error:
+            jobs, reasons = {}, [*self._degraded(), str(error)]
+        return {"jobs": jobs, "degraded": reasons}
 
     def _degraded(self) -> list[str]:
         reasons = (getattr(part, "degraded", "") for part in (self._archive.store, self._archive.index))

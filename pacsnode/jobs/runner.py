@@ -5,6 +5,7 @@ There is one runner for each data folder: who has it holds the folder's lock, th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -43,6 +44,7 @@ class Runner:
         """To be told of the time that commits of received instances take."""
         self._clock, self._monotonic = clock, monotonic
         self._stopping = threading.Event()
+        self._stopped_at = math.inf
         self._changed = threading.Condition()
         self._running: set[str] = set()
 
@@ -60,7 +62,7 @@ class Runner:
     def run_due(self, name: str) -> None:
         """Run what is due of the job, again and again until nothing is; nothing where it is running already.
 
-        What goes wrong is in the ledger and the log; raises IndexFailure where the ledger itself fails.
+        What goes wrong with a run is in the ledger and the log; raises IndexFailure where none can be begun.
         """
         duty = self.duties[name]
         while self._enter(name):
@@ -91,13 +93,16 @@ class Runner:
             self._leave(name)
 
     def stop(self) -> None:
-        """Let every run end between two items, and begin none any more."""
-        self._stopping.set()
+        """Let every run end between two items, and begin none any more. May be said twice."""
+        with self._changed:
+            self._stopped_at = min(self._stopped_at, self._monotonic())
+            self._stopping.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until no run is under way; False where that takes longer."""
+        """After ``stop``: wait until no run is under way, for so long since then; False where that takes longer."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._running, seconds)
+            left = self._stopped_at + seconds - self._monotonic()
+            return self._changed.wait_for(lambda: not self._running, max(left, 0.0))
 
     @property
     def is_stopping(self) -> bool:
@@ -129,12 +134,8 @@ class Runner:
             _log_missed(missed)
         if run is None:
             return False
-        try:
+        with contextlib.suppress(Exception):  # it is in the log and in the ledger; the next period may fare better
             self._run(duty, run, lambda done, total: None, lambda: False)
-        except IndexFailure:
-            raise
-        except Exception:  # noqa: BLE001, S110 - it is in the log and in the ledger; the next period may fare better
-            pass
         return True
 
     def _run(self, duty: Duty, run: Run, watcher: Watcher, gone: Callable[[], bool]) -> JobReport:
@@ -197,7 +198,10 @@ class Runner:
             finished="yes" if told.finished and report else "no",
             reason=reason or None,
         )
-        self.ledger.finish(run, result, self._clock(), report=report, reason=reason)
+        try:
+            self.ledger.finish(run, result, self._clock(), report=report, reason=reason)
+        except IndexFailure as error:  # the next start takes it as abandoned, and runs the period again
+            log.event("job_not_noted", level=logging.ERROR, job=run.job, reason=error)
 
 
 def _log_missed(alarm: Alarm) -> None:

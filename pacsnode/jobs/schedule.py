@@ -38,7 +38,8 @@ _QUIET = ("apscheduler.scheduler", "apscheduler.executors.default")
 def scheduled(
     runner: Runner, clock: Clock, *, end_seconds: float, look_seconds: float = _LOOK_SECONDS
 ) -> Iterator[None]:
-    """Run what is due while the block lasts. At its end runs have ``end_seconds`` to end between two items.
+    """Run what is due while the block lasts. At its end, or since the runner was told to stop before, runs have
+    ``end_seconds`` to end between two items.
 
     What does not end by then is left to itself; the next start sees it. Raises IndexFailure.
     """

@@ -49,6 +49,8 @@ class Running:
     port: int
     archive: Archive
     entity: Entity
+    commits: list[float]
+    """How long each commit took."""
 
     @property
     def admission(self) -> Admission:
@@ -137,10 +139,11 @@ class Nodes:
         ticks = itertools.count(1)
         clock = lambda: STARTED + timedelta(microseconds=next(ticks))  # noqa: E731
         archive = Archive(store or MemoryStore(), index, clock, assumed)
+        commits: list[float] = []
         access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
-            CommandField.C_STORE_RQ: StoreService(archive, access),
+            CommandField.C_STORE_RQ: StoreService(archive, access, commits.append),
             CommandField.C_FIND_RQ: FindService(
                 index, access, AE_TITLE, archive if read_headers else None, assumed=assumed
             ),
@@ -162,7 +165,7 @@ class Nodes:
         thread.start()
         self._stack.callback(_stop, listener, thread)
         self._stack.callback(entity.admission.drain, 0)
-        return Running(int(listener.server_address[1]), archive, entity)
+        return Running(int(listener.server_address[1]), archive, entity, commits)
 
 
 def _stop(listener: Listener, thread: threading.Thread) -> None:

@@ -72,6 +72,17 @@ def test_stored(node: Running) -> None:
     assert [data] == stored_data(node)
 
 
+def test_time_of_each_commit_is_told(node: Running) -> None:
+    """Of what was stored, so that jobs can wait while it takes long; not of what was refused."""
+    with node.connect(*STORAGE) as peer:
+        peer.store(3, CT, UID, images.image())
+        peer.store(3, CT, UID, b"no data set")
+        peer.release()
+
+    (seconds,) = node.commits
+    assert 0 < seconds < 10
+
+
 def stored_data(node: Running) -> list[bytes]:
     """The data sets of all objects, in order of arrival."""
     store = node.archive.store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import tempfile
@@ -56,6 +57,8 @@ class Case:
             raise Killed
         if chance < 0.15:
             raise ValueError("a fault of the job")
+        if chance < 0.25:
+            self.runner.stop()
         return JobReport(done=1, finished=not budget.expired())
 
     @contextmanager
@@ -63,6 +66,7 @@ class Case:
         """From the start of a node to its end."""
         with closing(Ledger(self.path, "NODE")) as ledger:
             runner = Runner([self.duty], ledger, clock=self.stage.clock, monotonic=self.stage.monotonic)
+            self.runner = runner
             runner.begin()
             yield runner, ledger
 
@@ -123,8 +127,9 @@ class Case:
 
 
 @pytest.mark.slow
-def test_every_period_has_one_run_that_is_done_or_an_alarm() -> None:
+def test_every_period_has_one_run_that_is_done_or_an_alarm(caplog: pytest.LogCaptureFixture) -> None:
     """A thousand random schedules with starved workers, steps of the clock, failures, kills and restarts."""
+    caplog.set_level(logging.CRITICAL, "pacsnode")
     where = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
     runs = 0
     for number in range(CASES):

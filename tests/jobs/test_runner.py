@@ -15,7 +15,7 @@ from pacsnode.jobs.job import Budget, JobReport
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.record import AlarmKind
 from pacsnode.jobs.runner import Runner
-from tests.jobs.stage import Killed, Stage, Told, duty
+from tests.jobs.stage import BEGAN, Killed, Stage, Told, duty
 
 FIVE = 300.0
 
@@ -86,10 +86,6 @@ def test_changed_schedule_misses_nothing(ledger: Ledger) -> None:
 def test_failure_is_an_alarm(ledger: Ledger) -> None:
     """The reason is kept, the period is not tried again, the next one is."""
     stage = Stage()
-
-    def fail(budget: Budget) -> JobReport:
-        raise StoreError("no disk")
-
     job = Told(fail)
     runner = runner_of(stage, ledger, job)
     for _ in range(2):
@@ -260,10 +256,6 @@ def test_summary_tells_last_success_and_last_result(ledger: Ledger) -> None:
     stage.pass_time(FIVE)
     runner.run_due("told")
     done_at = stage.now.isoformat()
-
-    def fail(budget: Budget) -> JobReport:
-        raise StoreError("no disk")
-
     job.work = fail
     stage.pass_time(FIVE)
     runner.run_due("told")
@@ -273,6 +265,51 @@ def test_summary_tells_last_success_and_last_result(ledger: Ledger) -> None:
         "other": {"last_success": None, "last_result": None},
     }
     assert expected == ledger.summary(["told", "other"])
+
+
+def fail(budget: Budget) -> JobReport:
+    raise StoreError("no disk")
+
+
+def test_last_run_and_last_success_are_not_forgotten(ledger: Ledger) -> None:
+    """However old: else a period could be due again, or a status say never."""
+    stage, job = Stage(), Told()
+    runner = runner_of(stage, ledger, job)
+    for work in (job.work, fail, fail):
+        job.work = work
+        stage.pass_time(FIVE)
+        runner.run_due("told")
+    ledger.forget(stage.now + timedelta(days=90))
+
+    assert (["failed", "done"], []) == (results(ledger), alarms(ledger))
+
+
+def test_periods_that_were_run_are_in_no_alarm(ledger: Ledger) -> None:
+    """A clock that was set forward, back and forward again: what was run meanwhile was not missed."""
+    stage, job = Stage(), Told()
+    runner = runner_of(stage, ledger, job)
+    for minutes in (5, 60, 10, 65):
+        stage.now = BEGAN + timedelta(minutes=minutes)
+        runner.run_due("told")
+
+    assert (4, [(AlarmKind.MISSED, 10)]) == (job.runs, alarms(ledger))
+
+
+def test_ledger_that_fails_at_the_end_of_a_run(ledger: Ledger, tmp_path: Path) -> None:
+    """The runner goes on; the next start takes the run as abandoned."""
+    stage = Stage()
+
+    def work(budget: Budget) -> JobReport:
+        ledger.close()
+        return JobReport()
+
+    runner = runner_of(stage, ledger, Told(work))
+    stage.pass_time(FIVE)
+    report = runner.run_by_hand("told", lambda done, total: None)
+    with closing(Ledger(tmp_path / "jobs.db", "NODE")) as again:
+        left = [run.job for run in again.close_open_runs(stage.now)]
+
+    assert (JobReport(), ["told"], frozenset()) == (report, left, runner.running)
 
 
 def test_old_runs_are_forgotten(ledger: Ledger) -> None:

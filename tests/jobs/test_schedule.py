@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_stop_lets_a_run_end_between_two_items(tmp_path: Path) -> None:
         return JobReport(done=5, finished=False)
 
     with closing(Ledger(tmp_path / "jobs.db", "NODE")) as ledger:
-        one = duty(Told(work), "every 1 s", rate=1000)
+        one = replace(duty(Told(work), "every 1 s", rate=1000), longest_run=60.0)
         with scheduled(Runner([one], ledger, clock=now), now, end_seconds=10):
             assert began.wait(10)
         (run,) = ledger.history("told", 1)
