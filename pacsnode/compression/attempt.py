@@ -12,7 +12,7 @@ from pacsnode.codec.images import Coder, Encoding, Scratch, compare, open_image
 from pacsnode.compression import replacing
 from pacsnode.compression.replacing import Encoded
 from pacsnode.errors import CodecRefused
-from pacsnode.model import Instance, Key
+from pacsnode.model import Instance
 
 _PIECE_BYTES = 1024 * 1024
 
@@ -25,13 +25,13 @@ class Attempts:
         self._coder = coder
         self._scratch = scratch
 
-    def encode(self, key: Key, codec: Codec) -> Encoded:
+    def encode(self, before: Instance, codec: Codec) -> Encoded:
         """An upload that holds the verified encoding, to be put in place or aborted.
 
         Raises CodecFailure where it cannot be, or is not worth it; ObjectDamaged where the original is not what came,
         ObjectNotFound, StoreError.
         """
-        before = self._archive.describe(key)
+        replacing.must_be_whole(self._archive.store, before.stored)
         with self._made(before, codec) as (made, size):
             upload, new = replacing.begin(self._archive, before, codec.transfer_syntax_uid)
             try:

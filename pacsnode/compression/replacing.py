@@ -6,15 +6,17 @@ does or takes back.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pacsnode.archive import Archive
 from pacsnode.compression.database import CompressionState, Replacement
-from pacsnode.model import Arrival, Instance, Key, Original, Uid
+from pacsnode.errors import ObjectDamaged, ObjectNotFound
+from pacsnode.model import Arrival, Instance, Key, Original, StoredObject, Uid
 from pacsnode.storage import layout
-from pacsnode.storage.store import Upload
+from pacsnode.storage.store import Store, Upload
 
 _PAGE = 100
 
@@ -43,6 +45,15 @@ def begin(archive: Archive, before: Instance, transfer_syntax_uid: Uid) -> tuple
         original=Original(stored.digest, stored.size, stored.transfer_syntax_uid),
     )
     return archive.store.begin(arrival), layout.sibling(stored.key, secrets.token_bytes(layout.RANDOM_BYTES))
+
+
+def must_be_whole(store: Store, stored: StoredObject) -> None:
+    """Read the data set to its end. Raises ObjectDamaged where it is not the one with this digest, ObjectNotFound."""
+    with store.open(stored.key) as source:
+        source.seek(stored.offset)
+        digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
+    if digest != stored.digest:
+        raise ObjectDamaged(f"{stored.key}: the data set's SHA-256 is not the one recorded when it was stored")
 
 
 class Replacer:
@@ -82,12 +93,13 @@ class Replacer:
         self._state.forget(done)
 
     def _put(self, encoded: Encoded) -> bool:
-        """Is the new object in the place of the old one? What it says has to be what the old one said."""
-        encoded.upload.commit(encoded.new)
-        made = self._archive.describe(encoded.new)
-        if made.header != encoded.before.header:
+        """Is the new object in the place of the old one? It is read once more, from the disk."""
+        before, stored = encoded.before, encoded.upload.commit(encoded.new)
+        try:
+            must_be_whole(self._archive.store, stored)
+        except (ObjectDamaged, ObjectNotFound):
             return False
-        return self._archive.index.relocate(encoded.before.stored, made)
+        return self._archive.index.relocate(before.stored, replace(before, stored=stored))
 
     def _settle(self, one: Replacement) -> bool:
         """Is there nothing left to do about it?"""

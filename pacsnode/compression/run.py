@@ -55,6 +55,7 @@ class Run:
         self._tally = Tally()
         self._batch: list[Encoded] = []
         self._refusals: list[Refusal] = []
+        self._versions: dict[Codec, str] = {}  # reading one takes a millisecond
         self._progress = self._begun(policy.plan)
 
     def report(self) -> JobReport:
@@ -89,13 +90,13 @@ class Run:
 
     def _attempt(self, instance: Instance, codec: Codec) -> None:
         """Into the batch, or among what is left alone."""
-        stored, version = instance.stored, codec_version(codec)
+        stored, version = instance.stored, self._version(codec)
         known = self._state.refusal(stored.digest, codec.value)
         if known is not None and known.version == version:
             self._tally.left(known.reason)
             return
         try:
-            self._batch.append(self._attempts.encode(stored.key, codec))
+            self._batch.append(self._attempts.encode(instance, codec))
         except ObjectNotFound:
             return  # removed or replaced meanwhile
         except (CodecFailure, ObjectDamaged) as error:
@@ -107,6 +108,11 @@ class Run:
                 Refusal(stored.digest, codec.value, version, instance.header.modality, reason, stored.key)
             )
         self._budget.spend(stored.size)
+
+    def _version(self, codec: Codec) -> str:
+        if codec not in self._versions:
+            self._versions[codec] = codec_version(codec)
+        return self._versions[codec]
 
     def _put_in_place(self) -> None:
         batch, self._batch = self._batch, []

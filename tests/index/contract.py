@@ -340,7 +340,10 @@ class IndexContract:
         index.add(instance(3, header("1.3", "1", "1.11", patient_id="P", sop_class_uid=SR)))
         superseded = instance(4, header("1.4", "1", "1.10", patient_id="P"))
         index.add(replace(superseded, stored=replace(superseded.stored, transfer_syntax_uid=jpeg)))
-        index.add(instance(5, header("1.4", "1", "1.10", patient_id="P")))
+        newer = instance(5, header("1.4", "1", "1.10", patient_id="P"))
+        assert Outcome.UNDECIDED == index.add(newer)
+        assert Outcome.UNDECIDED == index.add_beside(newer, [instance(1).stored.key])
+        assert Outcome.NEW_VERSION == index.add_beside(newer, [superseded.stored.key])
         index.add(instance(6, header("2.1", "2", "2.10", patient_id="Q", sop_class_uid="1.2.3.4")))
 
         query = Query(level, {"patient_id": OneOf(("P",))})

@@ -15,7 +15,7 @@ def test_jobs_of_a_running_node(tmp_path: Path) -> None:
         report = json.loads(node.run("job", "run", "housekeeping", "--json"))
         node.wait_for(r"event=job name=housekeeping result=done ms=")
         status = json.loads(node.run("status", "--json"))
-        (job,) = json.loads(node.run("job", "list", "--json"))
+        job = json.loads(node.run("job", "list", "--json"))[0]
         assert 0 == node.stop()
 
     assert ("housekeeping", 1, 0) == (report["job"], report["done"], report["failed"])
