@@ -23,7 +23,7 @@ from pacsnode.backup.backup import NodeBackup, open_target
 from pacsnode.backup.bucket import BucketTarget
 from pacsnode.backup.folder import FolderTarget
 from pacsnode.backup.jobs import BackupJob
-from pacsnode.backup.settings import Sources
+from pacsnode.backup.settings import Settings, Sources
 from pacsnode.config.jobs import Backup
 from pacsnode.errors import BackupFailure, ConfigError
 from pacsnode.jobs.budget import RunBudget
@@ -287,3 +287,34 @@ def test_restores_that_are_killed(tmp_path: Path) -> None:
 
         assert contents(scene.data) == contents(back)
     assert killed > KILLS // 4
+
+
+class AppendOnly(FileSystem):
+    """What has its name can be removed no more."""
+
+    def unlink(self, path: Path) -> None:
+        if path.parent.name != "drafts":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        super().unlink(path)
+
+
+def test_an_append_only_target(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What may not be removed stays, which is told, but is no error; it is tried again a day later."""
+    place = tmp_path / "append"
+    place.mkdir()
+    scene = Scene(tmp_path, target=FolderTarget(place, AppendOnly()), settings=Settings(deletion_grace=3600.0))
+    keys = scene.receive(2)
+    scene.run()
+    with scene.archive() as archive:
+        archive.index.strike(keys[0])
+        archive.store.delete(keys[0])
+    scene.run()
+    scene.clock.ahead = timedelta(hours=2)
+    first = scene.run()
+    scene.clock.ahead = timedelta(hours=4)
+    second = scene.run()
+
+    assert (0, 1, 0) == (first.dropped, first.refused, second.refused)
+    assert 1 == caplog.text.count("event=backup_kept")
+    assert 2 == len(list(place.rglob("objects/*/*")))
+    assert [] == scene.verify().findings
