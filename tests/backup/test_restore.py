@@ -135,6 +135,18 @@ def test_stopped_and_gone_on(scene: Scene) -> None:
         scene.restore(back)
 
 
+def test_killed_before_it_had_begun(scene: Scene) -> None:
+    """What a restore leaves that was killed while it wrote its note is in nobody's way, and goes in the end."""
+    scene.receive(1)
+    scene.run()
+    back = scene.root / "back"
+    back.mkdir()
+    (back / f".{UNFINISHED}.0123456789abcdef.part").write_bytes(b"{")
+    scene.restore(back)
+
+    assert [] == [path.name for path in back.iterdir() if path.name.startswith(".")]
+
+
 def test_a_folder_with_something_in_it(scene: Scene) -> None:
     """Nothing is ever restored over anything."""
     scene.receive(1)
