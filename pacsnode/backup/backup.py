@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from pacsnode.backup import bucket, chain, encryption
@@ -19,6 +20,7 @@ from pacsnode.backup.vault import Vault
 from pacsnode.config import Config
 from pacsnode.config.jobs import Backup as Table
 from pacsnode.errors import BackupDamaged, ConfigError, NotInBackup
+from pacsnode.model import Uid
 
 _SCRATCH = "backup"
 
@@ -87,12 +89,6 @@ class NodeBackup:
         """What is known of the target. Raises IndexFailure."""
         return Knowledge(self._folder / "backup.db")
 
-    @contextmanager
-    def copies(self) -> Iterator[BackupCopies]:
-        """Where a damaged object can be had again. Raises as ``opened``."""
-        with self.opened() as (knowledge, vault):
-            yield BackupCopies(knowledge, vault)
-
     def restorable(self, scratch: Path) -> list[Restorable]:
         """What can be brought back, oldest first. Raises as ``opened``, NotInBackup where there is no backup."""
         with self.vault(scratch) as vault:
@@ -125,6 +121,22 @@ class NodeBackup:
                 skipped=len(knowledge.problems()),
                 is_stale=self.table.enabled and (lag is None or lag > self.settings.stale_after),
             )
+
+
+class NodeCopies:
+    """Where a damaged object can be had again: the backup, opened for each; nothing where none is configured."""
+
+    def __init__(self, backup: NodeBackup) -> None:
+        self._backup = backup
+
+    @contextmanager
+    def fetch(self, uid: Uid, digest: str) -> Iterator[BinaryIO | None]:
+        """See BackupCopies.fetch. Raises as ``NodeBackup.opened``."""
+        if not self._backup.table.target:
+            yield None
+            return
+        with self._backup.opened() as (knowledge, vault), BackupCopies(knowledge, vault).fetch(uid, digest) as found:
+            yield found
 
 
 def from_config(config: Config, folder: Path, state: tuple[Path, ...], text: str) -> NodeBackup:

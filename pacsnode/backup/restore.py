@@ -39,6 +39,7 @@ from pacsnode.storage.placing import Places
 
 UNFINISHED = "restore.json"
 _OUR_OWN = frozenset({UNFINISHED, "lock", "restoring"})
+_DRAFT = re.compile(r"\.restore\.json\.[0-9a-f]+\.part")  # of a restore that was killed before it had begun
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 _BATCH = 64
 _DATA = re.compile(r'^(data|index) = ".*"$', re.MULTILINE)
@@ -138,7 +139,7 @@ class Restore:
             if told["url"] != self._vault.target.url or (at and at.isoformat() != told["at"]):
                 raise BackupFailure(f"restore: {self._folder} holds an unfinished restore of something else; empty it")
             return self._usable(chain.since_snapshot(self._vault, through=told["through"]))
-        if found - _OUR_OWN:
+        if {name for name in found - _OUR_OWN if not _DRAFT.fullmatch(name)}:
             raise BackupFailure(f"restore: {self._folder} is not empty; name a folder that is, or does not exist")
         chain.owner_of(self._vault)
         points = self._usable(chain.since_snapshot(self._vault, at=at))
@@ -261,6 +262,8 @@ class Restore:
         with closing(Knowledge(self._folder / "backup.db")) as knowledge:
             adoption.adopt(knowledge, self._vault, self._clock())
         self._places.sweep()
+        for draft in self._folder.glob(f".{UNFINISHED}.*.part"):
+            draft.unlink()
         for name in ("restore.db", "restore.db-wal", "restore.db-shm", UNFINISHED):
             (self._folder / name).unlink(missing_ok=True)
 

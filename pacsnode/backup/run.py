@@ -236,7 +236,7 @@ def alone(scratch: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise NodeRunning("backup: another run is under way; wait for it") from error
         for leftover in scratch.iterdir():
-            if leftover.name != "lock":
+            if leftover.name != "lock" and not leftover.is_dir():  # a drill has its folder there
                 leftover.unlink()
         yield
     finally:

@@ -93,7 +93,7 @@ class Verification:
                     snapshot = found.snapshot
                     pieces += [snapshot.index, snapshot.objects, *snapshot.state.values()]
                     pieces += [snapshot.answers] if snapshot.answers else []
-                self._read(pieces, budget)
+                self._read(pieces, budget, lambda piece, number=number: self._is_kept(number))  # type: ignore[misc]
             expected = found.previous if found is not None else None
             number -= 1
         try:
@@ -111,7 +111,8 @@ class Verification:
         try:
             point = chain.read(self._vault, number)
         except (BackupDamaged, NotInBackup) as error:
-            self._found(manifest.name_of(number), str(error))
+            if self._is_kept(number):
+                self._found(manifest.name_of(number), str(error))
             return None
         if expected is not None and point.digest != expected:
             self._found(manifest.name_of(number), f"backup: {manifest.name_of(number)} is not the one that was written")
@@ -129,22 +130,27 @@ class Verification:
         return "~"
 
     def _read_copies(self, batch: list[Copied], budget: Budget) -> None:
-        damaged = self._read([entry.piece for entry in batch], budget)
+        pieces = [entry.piece for entry in batch]
+        damaged = self._read(pieces, budget, lambda piece: bool(self._knowledge.of_digest(piece.digest)))
         self._done.size += sum(entry.piece.size for entry in batch)
         for piece in damaged:
             self._knowledge.copy_again(piece.digest)
 
-    def _read(self, pieces: list[Piece], budget: Budget) -> list[Piece]:
-        """Those that are damaged or missing."""
+    def _is_kept(self, number: int) -> bool:
+        """A run beside us may have found that this manifest is of the past."""
+        return number >= min((one.number for one in retention.snapshots(self._knowledge)), default=1)
+
+    def _read(self, pieces: list[Piece], budget: Budget, is_kept: Callable[[Piece], bool]) -> list[Piece]:
+        """Those that are damaged or missing, and still to be there."""
         check: Callable[[Piece], str] = lambda piece: self._vault.problem_of(piece, budget.spend)  # noqa: E731
         with ThreadPoolExecutor(self._settings.transfers, thread_name_prefix="backup-verify") as pool:
             problems = list(pool.map(check, pieces))
         self._done.checked += len(pieces)
         budget.advance(self._done.checked, None)
-        for piece, problem in zip(pieces, problems, strict=True):
-            if problem:
-                self._found(piece.name, problem)
-        return [piece for piece, problem in zip(pieces, problems, strict=True) if problem]
+        damaged = [(piece, told) for piece, told in zip(pieces, problems, strict=True) if told and is_kept(piece)]
+        for piece, problem in damaged:
+            self._found(piece.name, problem)
+        return [piece for piece, _ in damaged]
 
     def _found(self, name: str, problem: str) -> None:
         log.event("backup_damaged", level=logging.ERROR, name=name, problem=problem)

@@ -23,7 +23,8 @@ from pacsnode.backup.backup import NodeBackup, open_target
 from pacsnode.backup.bucket import BucketTarget
 from pacsnode.backup.folder import FolderTarget
 from pacsnode.backup.jobs import BackupJob
-from pacsnode.backup.settings import Sources
+from pacsnode.backup.restore import UNFINISHED
+from pacsnode.backup.settings import Settings, Sources
 from pacsnode.config.jobs import Backup
 from pacsnode.errors import BackupFailure, ConfigError
 from pacsnode.jobs.budget import RunBudget
@@ -237,7 +238,8 @@ def killed_within(work: Callable[[], object], seconds: float) -> bool:
     process = multiprocessing.get_context("fork").Process(target=doomed)
     process.start()
     process.join()
-    return process.exitcode == -signal.SIGALRM
+    assert process.exitcode in (0, -signal.SIGALRM)
+    return process.exitcode != 0
 
 
 def test_runs_that_are_killed(tmp_path: Path) -> None:
@@ -282,8 +284,39 @@ def test_restores_that_are_killed(tmp_path: Path) -> None:
     killed = 0
     for cycle in range(KILLS):
         back = tmp_path / f"back{cycle}"
-        while killed_within(lambda back=back: scene.restore(back), chance.uniform(0.001, usual)):  # type: ignore[misc]
-            killed += 1
+        while not (back / "index.db").exists() or (back / UNFINISHED).exists():
+            killed += killed_within(lambda back=back: scene.restore(back), chance.uniform(0.001, usual))  # type: ignore[misc]
 
         assert contents(scene.data) == contents(back)
     assert killed > KILLS // 4
+
+
+class AppendOnly(FileSystem):
+    """What has its name can be removed no more."""
+
+    def unlink(self, path: Path) -> None:
+        if path.parent.name != "drafts":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        super().unlink(path)
+
+
+def test_an_append_only_target(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What may not be removed stays, which is told, but is no error; it is tried again a day later."""
+    place = tmp_path / "append"
+    place.mkdir()
+    scene = Scene(tmp_path, target=FolderTarget(place, AppendOnly()), settings=Settings(deletion_grace=3600.0))
+    keys = scene.receive(2)
+    scene.run()
+    with scene.archive() as archive:
+        archive.index.strike(keys[0])
+        archive.store.delete(keys[0])
+    scene.run()
+    scene.clock.ahead = timedelta(hours=2)
+    first = scene.run()
+    scene.clock.ahead = timedelta(hours=4)
+    second = scene.run()
+
+    assert (0, 1, 0) == (first.dropped, first.refused, second.refused)
+    assert 1 == caplog.text.count("event=backup_kept")
+    assert 2 == len(list(place.rglob("objects/*/*")))
+    assert [] == scene.verify().findings

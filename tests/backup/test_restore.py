@@ -13,9 +13,12 @@ import pytest
 
 from pacsnode.archive import Archive
 from pacsnode.backup import encryption
+from pacsnode.backup.backup import NodeBackup, NodeCopies
 from pacsnode.backup.database import Knowledge
 from pacsnode.backup.restore import UNFINISHED, Restore
+from pacsnode.backup.settings import Sources
 from pacsnode.backup.vault import Vault
+from pacsnode.config.jobs import Backup
 from pacsnode.errors import BackupDamaged, BackupFailure, NotInBackup
 from pacsnode.index import schema
 from pacsnode.index.sqlite import SqliteIndex
@@ -130,6 +133,18 @@ def test_stopped_and_gone_on(scene: Scene) -> None:
     assert (6, 1) == (done.objects, done.point)
     with pytest.raises(BackupFailure, match="not empty"):
         scene.restore(back)
+
+
+def test_killed_before_it_had_begun(scene: Scene) -> None:
+    """What a restore leaves that was killed while it wrote its note is in nobody's way, and goes in the end."""
+    scene.receive(1)
+    scene.run()
+    back = scene.root / "back"
+    back.mkdir()
+    (back / f".{UNFINISHED}.0123456789abcdef.part").write_bytes(b"{")
+    scene.restore(back)
+
+    assert [] == [path.name for path in back.iterdir() if path.name.startswith(".")]
 
 
 def test_a_folder_with_something_in_it(scene: Scene) -> None:
@@ -264,6 +279,30 @@ def test_copies_for_a_repair(scene: Scene) -> None:
             assert None is nothing
 
     assert (scene.data / "objects" / key).read_bytes() == content
+
+
+def test_copies_of_a_configured_backup(scene: Scene) -> None:
+    """Opened when they are asked for: a target that is away is an error then; without a backup there is no copy."""
+    (key,) = scene.receive(1)
+    scene.run()
+    with scene.archive() as archive:
+        wanted = archive.index.at(key)
+    assert wanted is not None
+    found = {}
+    for target in ("", f"file://{scene.place}"):
+        sources = Sources(scene.data / "index.db")
+        table = Backup(target=target)
+        backup = NodeBackup(table, scene.data, sources=sources, verify_pass=1e6, drill_objects=9)
+        with NodeCopies(backup).fetch(wanted.header.sop_instance_uid, wanted.stored.digest) as copy:
+            found[target] = copy.read() if copy else None
+    scene.place.rename(scene.root / "away")
+    with (
+        pytest.raises(BackupFailure, match="mount it"),
+        NodeCopies(backup).fetch(wanted.header.sop_instance_uid, wanted.stored.digest),
+    ):
+        pass
+
+    assert [None, (scene.data / "objects" / key).read_bytes()] == list(found.values())
 
 
 def _object(scene: Scene, key: str) -> str:
