@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from pacsnode import config as configuration
 from pacsnode.archive import Archive
@@ -24,7 +24,6 @@ from pacsnode.jobs.job import Job
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.zone import zone_named
-from pacsnode.model import Uid
 
 if TYPE_CHECKING:
     from pacsnode.backup.backup import NodeBackup
@@ -59,7 +58,9 @@ def _places(premises: Premises) -> dict[str, Copies]:
     """Where copies of objects may be had, the best first."""
     config, places = premises.config, dict[str, Copies]()
     if config.jobs.backup.target:
-        places["backup"] = _FromBackup(premises)
+        from pacsnode.backup.backup import NodeCopies  # obstore takes its time, which most commands need not wait for
+
+        places["backup"] = NodeCopies(node_backup(config, premises.folder))
     if config.jobs.integrity.repair_from:
         from pacsnode.dimse import fetch, tls  # takes half a second, which the offline commands need not wait for
 
@@ -73,20 +74,6 @@ def _places(premises: Premises) -> dict[str, Copies]:
                 secure=tls.for_requestor(config.tls) if config.peers[name].tls else None,
             )
     return places
-
-
-@dataclass(frozen=True)
-class _FromBackup:
-    """The backup, which is opened for each copy: it may come and go."""
-
-    premises: Premises
-
-    @contextmanager
-    def fetch(self, uid: Uid, digest: str) -> Iterator[BinaryIO | None]:
-        """See Copies.fetch."""
-        backup = node_backup(self.premises.config, self.premises.folder)
-        with backup.copies() as copies, copies.fetch(uid, digest) as copy:
-            yield copy
 
 
 def _backup(premises: Premises) -> Job:
