@@ -31,6 +31,7 @@ from pacsnode.jobs.runner import Runner
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
 from pacsnode.service import signals
+from pacsnode.service.reload import Part
 from pacsnode.storage.ballast import Ballast
 from pacsnode.storage.calls import FileSystem
 from pacsnode.storage.filesystem import FilesystemStore
@@ -157,15 +158,15 @@ def serve(config: Config, read_config: Callable[[], Config]) -> None:
     with (
         open_archive(config, read_only=False) as archive,
         contextlib.closing(open_ledger(config)) as ledger,
-        engaged_jobs(config, archive) as jobs,
+        engaged_jobs(config, archive) as (jobs, part),
     ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, jobs, settle, read_config).run()
+        Node(config, archive, ledger, jobs, settle, read_config, [part]).run()
 
 
-def engaged_jobs(config: Config, archive: Archive) -> contextlib.AbstractContextManager[Runner]:
-    """A runner of all jobs over an open archive. Raises IndexFailure."""
+def engaged_jobs(config: Config, archive: Archive) -> contextlib.AbstractContextManager[tuple[Runner, Part]]:
+    """A runner of all jobs over an open archive, and what has it take another configuration. Raises IndexFailure."""
     return roster.engaged(config, archive, index_path(config).parent)
 
 

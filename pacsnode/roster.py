@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from pacsnode.jobs.job import Job
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.zone import zone_named
+from pacsnode.service.reload import Part
 
 if TYPE_CHECKING:
     from pacsnode.backup.backup import NodeBackup
@@ -126,14 +127,42 @@ def open_ledger(config: Config, folder: Path) -> Ledger:
 
 
 @contextmanager
-def engaged(config: Config, archive: Archive, folder: Path) -> Iterator[Runner]:
-    """A runner of all jobs, for which the data folder's lock must be held unless they are only rehearsed.
+def engaged(config: Config, archive: Archive, folder: Path) -> Iterator[tuple[Runner, Part]]:
+    """A runner of all jobs, for which the data folder's lock must be held unless they are only rehearsed; and what has
+    it take another configuration.
 
     Raises IndexFailure, and what the jobs raise when they are made.
     """
     with closing(open_ledger(config, folder)) as ledger, ExitStack() as stack:
         premises = Premises(config, archive, ledger, folder, stack)
-        yield Runner([_duty(name, premises) for name in _BUILDERS], ledger, clock=archive.clock)
+        runner = Runner(_duties(premises), ledger, clock=archive.clock)
+        yield runner, Part(["jobs"], _Reloading(runner, premises).prepare)
+
+
+def _duties(premises: Premises) -> list[Duty]:
+    return [_duty(name, premises) for name in _BUILDERS]
+
+
+class _Reloading:
+    """Other jobs for a runner. What the former ones have open is closed with the runner: a run may be under way."""
+
+    def __init__(self, runner: Runner, premises: Premises) -> None:
+        self._runner = runner
+        self._premises = premises
+
+    def prepare(self, config: Config) -> Callable[[], None]:
+        """See Part."""
+        before = self._premises.config
+        if (config.jobs, config.peers) == (before.jobs, before.peers):
+            return lambda: None
+        premises = replace(self._premises, config=config)
+        duties = _duties(premises)
+
+        def take_effect() -> None:
+            self._premises = premises
+            self._runner.adopt(duties)
+
+        return take_effect
 
 
 def _duty(name: str, premises: Premises) -> Duty:

@@ -117,7 +117,7 @@ def _run(config: Config, name: str, advance: _Advance) -> JobReport:
     told = control.order(config.node.data, "job", name=name)
     if told is not None:
         return _listen(name, told, advance)
-    with app.open_archive(config, read_only=False) as archive, app.engaged_jobs(config, archive) as runner:
+    with app.open_archive(config, read_only=False) as archive, app.engaged_jobs(config, archive) as (runner, _):
         runner.abandon_open_runs()
         with _interruptible(runner.stop):
             return runner.run_by_hand(name, advance)
@@ -137,7 +137,7 @@ def _listen(name: str, told: Iterator[dict[str, object]], advance: _Advance) -> 
 
 def _rehearse(config: Config, name: str, advance: _Advance) -> JobReport:
     """Works beside a running node: it changes nothing."""
-    with app.open_archive(config, read_only=True) as archive, app.engaged_jobs(config, archive) as runner:
+    with app.open_archive(config, read_only=True) as archive, app.engaged_jobs(config, archive) as (runner, _):
         return runner.duties[name].job.rehearse(RunBudget(told=advance))
 
 

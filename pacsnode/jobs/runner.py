@@ -48,12 +48,21 @@ class Runner:
         self._stopped_at = math.inf
         self._changed = threading.Condition()
         self._running: set[str] = set()
+        self.on_change: Callable[[], None] = lambda: None  # for the scheduler, which follows other duties
 
     def begin(self) -> None:
         """Take over from the process before, which may have been killed. Raises IndexFailure."""
         self.abandon_open_runs()
-        enabled = {name: duty.schedule for name, duty in self.duties.items() if duty.is_enabled}
-        self.ledger.enlist(enabled, self._clock())
+        self._enlist()
+
+    def adopt(self, duties: Sequence[Duty]) -> None:
+        """From now on these are the duties; a run that is under way ends as it began."""
+        self.duties = {duty.job.name: duty for duty in duties}
+        try:
+            self._enlist()
+        except IndexFailure as error:  # a start tells the ledger again
+            log.event("job_not_noted", level=logging.ERROR, job="all", reason=error)
+        self.on_change()
 
     def abandon_open_runs(self) -> None:
         """Note that what the process before had under way has ended. Raises IndexFailure."""
@@ -65,10 +74,9 @@ class Runner:
 
         What goes wrong with a run is in the ledger and the log; raises IndexFailure where none can be begun.
         """
-        duty = self.duties[name]
         while self._enter(name):
             try:
-                if not self._run_next(duty):
+                if not self._run_next(self.duties[name]):
                     return
             finally:
                 self._leave(name)
@@ -115,6 +123,10 @@ class Runner:
         """The jobs that are running now."""
         with self._changed:
             return frozenset(self._running)
+
+    def _enlist(self) -> None:
+        enabled = {name: duty.schedule for name, duty in self.duties.items() if duty.is_enabled}
+        self.ledger.enlist(enabled, self._clock())
 
     def _enter(self, name: str) -> bool:
         with self._changed:

@@ -10,12 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from apscheduler import events
 from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -72,21 +73,33 @@ class _Scheduler:
         for name in _QUIET:  # each run is in our own log
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._scheduler.add_listener(self._heard, _PROBLEMS)
-        self._names = [name for name, duty in runner.duties.items() if duty.is_enabled]
 
     def start(self) -> None:
-        for name in self._names:
+        self._follow()
+        self._scheduler.start()
+        self._watch.start()
+        self._runner.on_change = self._follow
+
+    def stop(self) -> None:
+        self._runner.on_change = lambda: None
+        self._stopping.set()
+        self._watch.join()
+        self._scheduler.shutdown(wait=False)
+
+    def _follow(self) -> None:
+        """Schedule the jobs that are enabled now, and only those."""
+        names = self._names()
+        for name in names:
             trigger = _Trigger(self._runner.duties[name].calendar)
             self._scheduler.add_job(
                 self._run_due, trigger, args=(name,), id=name, replace_existing=True, next_run_time=self._clock()
             )
-        self._scheduler.start()
-        self._watch.start()
+        for job in self._scheduler.get_jobs():
+            if job.id not in names:
+                job.remove()
 
-    def stop(self) -> None:
-        self._stopping.set()
-        self._watch.join()
-        self._scheduler.shutdown(wait=False)
+    def _names(self) -> list[str]:
+        return [name for name, duty in self._runner.duties.items() if duty.is_enabled]
 
     def _run_due(self, name: str) -> None:
         try:
@@ -103,7 +116,7 @@ class _Scheduler:
                 seconds = round(self._offset() - offset, 1)
                 log.event("clock_stepped", level=logging.WARNING, seconds=seconds)
                 offset = self._offset()
-            for name in self._names:
+            for name in self._names():
                 self._look_at(name, has_stepped)
 
     def _look_at(self, name: str, has_stepped: bool) -> None:
@@ -113,7 +126,8 @@ class _Scheduler:
             log.event("job_not_noted", level=logging.ERROR, job=name, reason=error)
             return
         if is_due or has_stepped:
-            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
+            with suppress(JobLookupError):  # it was disabled a moment ago
+                self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
 
     def _offset(self) -> float:
         return self._clock().timestamp() - time.monotonic()

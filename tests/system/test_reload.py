@@ -115,6 +115,20 @@ def test_what_needs_a_restart_is_refused(node: LiveNode) -> None:
     assert UNKNOWN_CALLING == outcome(node.port, "ANYBODY")
 
 
+def test_schedules(node: LiveNode) -> None:
+    """A job that is switched on runs by its new schedule, without a restart; one that is switched off no more."""
+    edit(node, "[jobs.integrity]\nenabled = false", '[jobs.integrity]\nenabled = true\nschedule = "every 1 s"')
+    said = node.run("reload")
+    node.wait_for("event=job name=integrity result=done.*")
+    edit(node, "[jobs.integrity]\nenabled = true", "[jobs.integrity]\nenabled = false")
+    node.run("reload")
+    enabled = {job["job"]: job["enabled"] for job in json.loads(node.run("job", "list", "--json"))}
+
+    assert "read anew; changed: jobs.integrity\n" == said
+    assert enabled["integrity"] is False
+    assert enabled["housekeeping"] is True
+
+
 def test_log_level(node: LiveNode) -> None:
     """The log's level follows."""
     edit(node, TABLES, '[log]\nlevel = "ERROR"\n' + TABLES)
