@@ -77,7 +77,7 @@ class FilesystemStore:
     def sweep(self) -> int:
         """Remove what uploads of a process that died left in the spool; answers how many. Only at start."""
         try:
-            return self._spool.sweep()
+            return self._spool.sweep(self._objects)
         except OSError as error:
             raise store_error(error, "cannot sweep the spool folder") from error
 

@@ -65,8 +65,10 @@ class Spool:
         finally:
             self.fs.unlink(path)
 
-    def sweep(self) -> int:
+    def sweep(self, objects: Path) -> int:
         """Remove what was in the making when a process died; answers how many. Nobody may be uploading."""
+        for probe in filter(_NAME.fullmatch, self.fs.files(objects)):
+            self.fs.unlink(objects / probe)
         count = 0
         for name in self.fs.directories(self._folder):
             folder = self._folder / name

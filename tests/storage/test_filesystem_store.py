@@ -90,6 +90,18 @@ def test_root_that_is_a_file(tmp_path: Path) -> None:
         FilesystemStore(tmp_path / "root")
 
 
+def test_sweep_after_a_kill_while_opening(tmp_path: Path) -> None:
+    """The file that a store tries itself with is no object, and is gone after the next start."""
+    store = FilesystemStore(tmp_path)
+    left = tmp_path / "objects" / f"{'5' * 32}.part"
+    left.touch()
+    found = list(store.keys())
+    store.sweep()
+
+    assert [] == found
+    assert not left.exists()
+
+
 def test_sweep(tmp_path: Path) -> None:
     """Leftovers of a process that died are removed, and only those."""
     store = FilesystemStore(tmp_path, staging_bytes=4096)
