@@ -91,7 +91,7 @@ def test_our_own_provider_on_the_same_association(nodes: Nodes, tmp_path: Path) 
 
 
 def test_our_own_provider_on_a_new_association(nodes: Nodes, tmp_path: Path) -> None:
-    """Who does not wait hears on its listener, to which the provider comes as SCP; until then nothing is told."""
+    """Who does not wait hears on its listener, to which the provider comes as SCP: all of it, or nothing yet."""
     node = nodes.start()
     node.keep(1)
     provider = Peer("provider", AE_TITLE, "127.0.0.1", node.port)
@@ -103,7 +103,7 @@ def test_our_own_provider_on_a_new_association(nodes: Nodes, tmp_path: Path) -> 
             assert eventually(lambda: not commitments.count)
         found = inquiries.find(asked.transaction_uid)
 
-    assert {HERE: None, UNKNOWN: None} == outcome(asked)
+    assert outcome(asked) in ({HERE: None, UNKNOWN: None}, OUTCOME)  # a quick report comes while we are releasing
     assert OUTCOME == outcome(found)
 
 
