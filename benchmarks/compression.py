@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ _SMALLEST_BYTES = 30_000  # what is smaller is no CT or MR of today
 _TABLES = '[jobs.compression]\nenabled = false\nolder_than = "0 s"\n'
 _COPIES = 5  # of each file: starting the codec process is to count as little as in a run of an hour
 _IN_THE_ARCHIVE = 300
-_NO_LOAD_SECONDS = 0.2
+_START_SECONDS = 20.0
 
 
 def cell(codec: Codec) -> str:
@@ -126,11 +127,21 @@ def _receive(stage: Stage, tally: Tally) -> None:
             tally.add_sent(RECEIVED_ALONE, server.name, _send(stage, server, stage.settings.ct_instances))
             command = [sys.executable, "-m", "pacsnode", "--config", str(folder / "pacsnode.toml")]
             with subprocess.Popen([*command, "job", "run", "compression"], stdout=subprocess.DEVNULL) as job:
-                time.sleep(_NO_LOAD_SECONDS)
+                _await_start(command)
                 tally.add_sent(RECEIVED_BESIDE, server.name, _send(stage, server, stage.settings.ct_instances))
                 job.terminate()
     finally:
         shutil.rmtree(folder)
+
+
+def _await_start(command: Sequence[str]) -> None:
+    """Until the node says that the job is running. Raises TimeoutError."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        told = subprocess.run([*command, "job", "list", "--json"], capture_output=True, check=True).stdout
+        if any(job["running"] for job in json.loads(told) if job["job"] == "compression"):
+            return
+    raise TimeoutError("the job did not begin")
 
 
 def _send(stage: Stage, server: Server, count: int) -> senders.Sent:

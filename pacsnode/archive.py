@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from pacsnode import encodings
+from pacsnode.arrivals import Arrivals, Resends
 from pacsnode.dicom import completeness, header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS, Attribute
 from pacsnode.dicom.charset import Assumptions
@@ -37,7 +38,6 @@ _JUST_ARRIVED = timedelta(minutes=1)  # more than clocks are set back, and than 
 _END = Key("~")  # sorts behind all keys
 _EXAMINED_BYTES = 256 * 1024  # benchmarks/scrub.py: what is hashed is still in the processor's cache
 _REBUILD_BATCH = 500
-_MAX_RESENDERS = 1000  # AE titles held, where anybody may store
 _Feed = Callable[[BinaryIO, walk.DataSetWalker], None]
 _Told = Callable[[int], None]
 
@@ -310,56 +310,6 @@ def _fill(source: BinaryIO, buffer: memoryview) -> int:
     return size
 
 
-class Arrivals:
-    """Times of arrival of what is not settled yet. Safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._under_way: dict[int, datetime] = {}
-        self._doubtful: list[datetime] = []
-
-    def begin(self, ingest: Ingest) -> None:
-        """Something arrives."""
-        self._under_way[id(ingest)] = ingest.arrival.received_at
-
-    def end(self, ingest: Ingest) -> None:
-        """It is settled; may be said twice."""
-        self._under_way.pop(id(ingest), None)
-
-    def doubt(self, ingest: Ingest) -> None:
-        """Whether it has a row can only be told when the index is opened again."""
-        self._doubtful = [min([ingest.arrival.received_at, *self._doubtful])]
-
-    @property
-    def are_settled(self) -> bool:
-        """Is there nothing under way, and nothing in doubt?"""
-        return not self._doubtful and not self._under_way
-
-    def oldest(self, now: datetime) -> datetime:
-        """The earliest of them; now, where there are none."""
-        return min([now, *self._doubtful, *self._under_way.copy().values()])
-
-
-class Resends:
-    """Who sends again what is here already, and will go on so: it need not be written to find out.
-
-    Safe to use from several threads.
-    """
-
-    def __init__(self) -> None:
-        self._peers: set[str] = set()
-
-    def is_likely(self, calling_ae: str) -> bool:
-        """Was the last instance of this peer here already?"""
-        return calling_ae in self._peers
-
-    def note(self, calling_ae: str, outcome: Outcome) -> None:
-        """What became of an instance that was written."""
-        if outcome is not Outcome.ALREADY_THERE:
-            self._peers.discard(calling_ae)
-        elif len(self._peers) < _MAX_RESENDERS:
-            self._peers.add(calling_ae)
-
-
 class Ingest:
     """One instance on its way in. Used by one thread."""
 
@@ -371,7 +321,7 @@ class Ingest:
         for room in archive.rooms:
             room.check()
         self._upload = archive.store.begin(arrival)
-        archive.arrivals.begin(self)
+        archive.arrivals.begin(arrival)
 
     def __enter__(self) -> Ingest:
         return self
@@ -380,7 +330,7 @@ class Ingest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._upload.abort()
-        self._archive.arrivals.end(self)
+        self._archive.arrivals.end(self.arrival)
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Take bytes of the data set as they arrive. Raises BadDataset as soon as it cannot be right, StoreError."""
@@ -420,7 +370,7 @@ class Ingest:
             archive.store.delete(key)
             raise
         except PacsNodeError:
-            archive.arrivals.doubt(self)
+            archive.arrivals.doubt(self.arrival)
             raise
         archive.resends.note(peer, outcome)
         if outcome in (Outcome.ALREADY_THERE, Outcome.KEPT_FIRST):

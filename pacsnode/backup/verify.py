@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from pacsnode import log
@@ -93,7 +94,7 @@ class Verification:
                     snapshot = found.snapshot
                     pieces += [snapshot.index, snapshot.objects, *snapshot.state.values()]
                     pieces += [snapshot.answers] if snapshot.answers else []
-                self._read(pieces, budget, lambda piece, number=number: self._is_kept(number))  # type: ignore[misc]
+                self._read(pieces, budget, partial(self._is_of_kept, number))
             expected = found.previous if found is not None else None
             number -= 1
         try:
@@ -136,13 +137,16 @@ class Verification:
         for piece in damaged:
             self._knowledge.copy_again(piece.digest)
 
+    def _is_of_kept(self, number: int, _: Piece) -> bool:
+        return self._is_kept(number)
+
     def _is_kept(self, number: int) -> bool:
         """A run beside us may have found that this manifest is of the past."""
         return number >= min((one.number for one in retention.snapshots(self._knowledge)), default=1)
 
     def _read(self, pieces: list[Piece], budget: Budget, is_kept: Callable[[Piece], bool]) -> list[Piece]:
         """Those that are damaged or missing, and still to be there."""
-        check: Callable[[Piece], str] = lambda piece: self._vault.problem_of(piece, budget.spend)  # noqa: E731
+        check = partial(self._vault.problem_of, spend=budget.spend)
         with ThreadPoolExecutor(self._settings.transfers, thread_name_prefix="backup-verify") as pool:
             problems = list(pool.map(check, pieces))
         self._done.checked += len(pieces)

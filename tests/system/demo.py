@@ -66,7 +66,7 @@ def _run(scratch: Path, report: Report) -> None:
     studies = sorted({sample.study_uid for sample in samples})
     with dcmtk.receiver(scratch / "moved") as port, LiveNode(scratch / "copy") as copy:
         tables = f'[peers.RECEIVER]\nhost = "127.0.0.1"\nport = {port}\n{integrity_step.tables(copy)}'
-        tables += demo_backup.tables(scratch)
+        tables += f'[jobs.compression]\nolder_than = "0 s"\n{demo_backup.tables(scratch)}'
         with LiveNode(scratch / "node", tables) as node:
             _store(node, samples, report)
             _find(node, samples, studies, report)
@@ -77,6 +77,7 @@ def _run(scratch: Path, report: Report) -> None:
             dcmtk.run("storescu", *dcmtk.address(copy.port), *(str(sample.path) for sample in samples))
             integrity_step.heal(node, "peer COPY", report.add)
             _jobs(node, report)
+            _get(node, scratch / "decoded", studies, sent, report)
             integrity_step.heal(node, "backup", report.add)
             node.run("job", "run", "backup")
         node.run("reindex")
@@ -146,7 +147,7 @@ def _jobs(node: LiveNode, report: Report) -> None:
     for job in json.loads(node.run("job", "list", "--json")):
         told = json.loads(node.run("job", "run", job["job"], "--json"))
         counts = ", ".join(f"{told[what]} {what}" for what in ("done", "skipped", "failed"))
-        report.add(f"job {job['job']}", counts, told["finished"] and not told["failed"])
+        report.add(f"job {job['job']}", counts, told["finished"] and bool(told["done"]) and not told["failed"])
 
 
 def _compare(step: str, folder: Path, sent: Counter[str], report: Report) -> None:
