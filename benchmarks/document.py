@@ -26,6 +26,8 @@ _TITLES = {
     "memory": "Memory",
     "move": "A very large C-MOVE",
     "hostile": "Beside hostile peers",
+    "codec": "Codecs, with verification",
+    "compression": "Compression",
     "scale": "Querying a million studies",
 }
 

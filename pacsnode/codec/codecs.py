@@ -46,7 +46,7 @@ FAMILIES: Mapping[Uid, Family] = MappingProxyType(
         Uid("1.2.840.10008.1.2.4.202"): Family.HTJ2K,
         Uid(
             "1.2.840.10008.1.2.4.203"
-        ): Family.JPEG_2000,  # lossy ones have pixels of the other end of the range by OpenJPH
+        ): Family.JPEG_2000,  # a lossy file differs by OpenJPH: docs/decisions/0007-codecs.md
         Uid("1.2.840.10008.1.2.4.90"): Family.JPEG_2000,
         Uid("1.2.840.10008.1.2.4.91"): Family.JPEG_2000,
         Uid("1.2.840.10008.1.2.4.80"): Family.JPEG_LS,
