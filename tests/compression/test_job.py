@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from pacsnode.codec.sandbox import Sandbox
 from pacsnode.compression.database import STATE_FILE, CompressionState
 from pacsnode.compression.job import CompressionJob
 from pacsnode.compression.policy import Policy
-from pacsnode.dicom import syntax
+from pacsnode.dicom import encapsulation, recode, syntax
 from pacsnode.errors import BadDataset, CodecFailure, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
@@ -64,8 +65,16 @@ def others(archive: Archive, instance: Instance, folder: Path) -> bytes:
     stored = instance.stored
     with archive.store.open(stored.key) as source:
         source.seek(stored.offset)
-        with open_image(source, stored.size, stored.transfer_syntax_uid, Scratch(folder)) as image:
-            return b"".join(image.others())
+        data = source.read()
+    explicit = stored.transfer_syntax_uid
+    if syntax.is_deflated(explicit):  # explicit VR little endian within, byte by byte
+        data, explicit = b"".join(recode.inflated([data], max_bytes=1 << 30)), syntax.EXPLICIT_VR_LITTLE_ENDIAN
+    if explicit in (syntax.IMPLICIT_VR_LITTLE_ENDIAN, syntax.EXPLICIT_VR_BIG_ENDIAN):
+        data = b"".join(recode.to_explicit_syntax([data], explicit, max_bytes=1 << 30))
+        explicit = syntax.EXPLICIT_VR_LITTLE_ENDIAN
+    layout = encapsulation.locate(io.BytesIO(data), len(data), explicit)
+    before, behind = layout.kept()
+    return b"".join(data[part.begin : part.end] for part in (*before, *behind))
 
 
 def state(folder: Path) -> CompressionState:
