@@ -169,6 +169,26 @@ def test_another_element_that_differs(at: bytes, sandbox: Sandbox, tmp_path: Pat
         verify(image, io.BytesIO(made), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
 
 
+@pytest.mark.parametrize("more", [b"\0\0", b"\xfc\xff\xfc\xffOB\0\0\0\0\0\0"], ids=["zeros", "an element"])
+def test_something_behind_the_end(more: bytes, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A new data set that goes on where the original ends is not the same."""
+    data, scratch = data_set(GREY), Scratch(tmp_path)
+    made = compressed(data, EXPLICIT_VR_LITTLE_ENDIAN, Codec.HTJ2K, sandbox, tmp_path) + more
+    image = open_image(io.BytesIO(data), len(data), EXPLICIT_VR_LITTLE_ENDIAN, scratch)
+    with pytest.raises(CodecMismatch, match="besides the pixels"):
+        verify(image, io.BytesIO(made), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
+
+
+def test_pixels_without_end(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What stands where the fragments have to end is looked at, too."""
+    data, scratch = data_set(GREY), Scratch(tmp_path)
+    made = bytearray(compressed(data, EXPLICIT_VR_LITTLE_ENDIAN, Codec.HTJ2K, sandbox, tmp_path))
+    made[made.rindex(b"\xfe\xff\xdd\xe0") + 4] ^= 2
+    image = open_image(io.BytesIO(data), len(data), EXPLICIT_VR_LITTLE_ENDIAN, scratch)
+    with pytest.raises(CodecMismatch, match="no end"):
+        verify(image, io.BytesIO(bytes(made)), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
+
+
 def test_frames_that_are_missing(sandbox: Sandbox, tmp_path: Path) -> None:
     """An object that tells of five frames and has four is none."""
     data = data_set(CINE)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -21,6 +22,7 @@ from pacsnode.errors import BadDataset, CodecFailure, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Instance, Key, Outcome
+from pacsnode.storage.filesystem import FilesystemStore
 from tests.compression.scene import (
     KINDS,
     POLICY,
@@ -253,6 +255,48 @@ def test_run_ends_with_its_budget(archive: Archive, tmp_path: Path) -> None:
     assert second.finished
     assert 5 == first.done + second.done
     assert 0 < first.done < 5
+
+
+class RottenStore(FilesystemStore):
+    """A disk that gives back another last byte of what was written to it since ``sound`` was noted."""
+
+    sound: frozenset[Key] = frozenset()
+
+    def open(self, key: Key) -> BinaryIO:
+        """See FilesystemStore.open."""
+        if key in self.sound:
+            return super().open(key)
+        with super().open(key) as file:
+            content = file.read()
+        return io.BytesIO(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_what_the_disk_does_not_give_back(archive: Archive, tmp_path: Path) -> None:
+    """An object that is another one when it is read again takes nobody's place, and is removed."""
+    store(archive, image(KINDS[0]))
+    rotten = RottenStore(tmp_path)
+    rotten.sound = frozenset(keys(archive))
+    age(archive)
+    report = job(Archive(rotten, archive.index, archive.clock), tmp_path).run(RunBudget())
+
+    assert 0 == report.done
+    assert set(keys(archive)) == rotten.sound == {instance.stored.key for instance in rows(archive)}
+
+
+def test_instance_removed_while_it_is_compressed(archive: Archive, tmp_path: Path) -> None:
+    """What has no place in the index to take leaves no object, and the others of its batch get theirs."""
+    for number in range(1, 4):
+        store(archive, image(KINDS[0], number))
+    age(archive)
+    first = rows(archive)[0]
+
+    class Removing(RunBudget):
+        def spend(self, size: int) -> None:
+            archive.index.remove(first.header.sop_instance_uid)
+
+    assert 2 == job(archive, tmp_path).run(Removing()).done
+    assert {first.stored.key, *(instance.stored.key for instance in rows(archive))} == set(keys(archive))
+    assert {HTJ2K} == {instance.stored.transfer_syntax_uid for instance in rows(archive)}
 
 
 def test_original_kept_until_it_may_go(archive: Archive, tmp_path: Path) -> None:
