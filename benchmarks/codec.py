@@ -17,7 +17,7 @@ from benchmarks.figures import Figure, Quantity, Tally
 from benchmarks.servers import PACSNODE
 from benchmarks.stage import Stage
 from pacsnode.codec.codecs import Codec
-from pacsnode.codec.images import Encoding, Scratch, compare, open_image
+from pacsnode.codec.images import Encoding, Scratch, open_image, verify
 from pacsnode.codec.sandbox import Sandbox
 from pacsnode.dicom import part10, syntax
 from pacsnode.errors import BadDataset, CodecFailure, ObjectDamaged
@@ -83,8 +83,7 @@ def _swap(objects: list[_Object], codec: Codec, sandbox: Sandbox, scratch: Scrat
             with open_image(source, len(one.data), one.transfer_syntax_uid, scratch) as image:
                 encoding = Encoding(image, codec, sandbox, scratch)
                 made = b"".join(encoding.chunks())
-                with open_image(io.BytesIO(made), len(made), codec.transfer_syntax_uid, scratch) as new:
-                    compare(image, new, sandbox)
+                verify(image, io.BytesIO(made), len(made), codec.transfer_syntax_uid, sandbox)
         except (CodecFailure, ObjectDamaged):
             refused += 1
             continue

@@ -29,7 +29,7 @@ def encode(codec: Codec, pixels: PixelDescription, frame: bytes) -> bytes:
     return _ENCODERS[codec](pixels, frame)
 
 
-def decode(transfer_syntax_uid: Uid, pixels: PixelDescription, stream: bytes) -> bytes:
+def decode(transfer_syntax_uid: Uid, pixels: PixelDescription, stream: bytes) -> memoryview:
     """One codestream as a native frame. Raises CodecRefused."""
     native = _DECODERS[FAMILIES[transfer_syntax_uid]](pixels, stream)
     if len(native) != pixels.frame_bytes:
@@ -68,21 +68,21 @@ def _encode_rle(pixels: PixelDescription, frame: bytes) -> bytes:
     return bytes(encode_pixel_data(frame, byteorder="<", **_options(pixels)))
 
 
-def _decode_htj2k(pixels: PixelDescription, stream: bytes) -> bytes:
+def _decode_htj2k(pixels: PixelDescription, stream: bytes) -> memoryview:
     from imagecodecs._htj2k import htj2k_decode
 
     head = _checked(codestream.of_jpeg_2000(stream), pixels)
     return _native(pixels, head, htj2k_decode(stream, planar=False))
 
 
-def _decode_jpeg_2000(pixels: PixelDescription, stream: bytes) -> bytes:
+def _decode_jpeg_2000(pixels: PixelDescription, stream: bytes) -> memoryview:
     from openjpeg.utils import decode_pixel_data
 
     head = _checked(codestream.of_jpeg_2000(stream), pixels)
     return _native(pixels, head, _words(head, bytes(decode_pixel_data(stream, version=2))))
 
 
-def _decode_jpeg_ls(pixels: PixelDescription, stream: bytes) -> bytes:
+def _decode_jpeg_ls(pixels: PixelDescription, stream: bytes) -> memoryview:
     import jpeg_ls
 
     head = _checked(codestream.of_jpeg(stream), pixels)
@@ -93,7 +93,7 @@ def _decode_jpeg_ls(pixels: PixelDescription, stream: bytes) -> bytes:
     return _native(pixels, head, words)
 
 
-def _decode_rle(pixels: PixelDescription, stream: bytes) -> bytes:
+def _decode_rle(pixels: PixelDescription, stream: bytes) -> memoryview:
     from rle.utils import decode_pixel_data
 
     decoded = decode_pixel_data(stream, version=2, byteorder="<", **_options(pixels))
@@ -102,14 +102,14 @@ def _decode_rle(pixels: PixelDescription, stream: bytes) -> bytes:
     return _native(pixels, head, _interleaved(head, words) if pixels.samples > 1 else words)
 
 
-def _decode_jpeg_lossless(pixels: PixelDescription, stream: bytes) -> bytes:
+def _decode_jpeg_lossless(pixels: PixelDescription, stream: bytes) -> memoryview:
     from libjpeg.utils import decode_pixel_data
 
     head = _checked(codestream.of_jpeg(stream), pixels)
     return _native(pixels, head, _words(head, bytes(decode_pixel_data(stream, version=2))))
 
 
-def _decode_jpeg(pixels: PixelDescription, stream: bytes) -> bytes:
+def _decode_jpeg(pixels: PixelDescription, stream: bytes) -> memoryview:
     head = codestream.of_jpeg(stream)
     if pixels.samples == 3:
         is_rgb = head.component_ids == b"RGB" or head.adobe_transform == 0
@@ -126,7 +126,7 @@ _ENCODERS: Mapping[Codec, Callable[[PixelDescription, bytes], bytes]] = MappingP
         Codec.RLE: _encode_rle,
     }
 )
-_DECODERS: Mapping[Family, Callable[[PixelDescription, bytes], bytes]] = MappingProxyType(
+_DECODERS: Mapping[Family, Callable[[PixelDescription, bytes], memoryview]] = MappingProxyType(
     {
         Family.HTJ2K: _decode_htj2k,
         Family.JPEG_2000: _decode_jpeg_2000,
@@ -202,7 +202,7 @@ def _interleaved(head: StreamHead, words: _Array) -> _Array:
     return words.reshape(head.samples, head.rows, head.columns).transpose(1, 2, 0)
 
 
-def _native(pixels: PixelDescription, head: StreamHead, words: _Array) -> bytes:
+def _native(pixels: PixelDescription, head: StreamHead, words: _Array) -> memoryview:
     """Samples, colour by pixel, as the description wants them."""
     width = words.dtype.itemsize
     if pixels.is_signed:
@@ -215,4 +215,4 @@ def _native(pixels: PixelDescription, head: StreamHead, words: _Array) -> bytes:
         words = words.astype(f"<u{pixels.bits_allocated // 8}", copy=False)
     if pixels.is_planar and pixels.samples > 1:
         words = words.reshape(pixels.rows, pixels.columns, pixels.samples).transpose(2, 0, 1)
-    return words.tobytes()
+    return np.ascontiguousarray(words).reshape(-1).data.cast("B")

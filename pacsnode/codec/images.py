@@ -5,8 +5,7 @@ An ``Image`` is a data set whose Pixel Data was found. The way to swap one for i
     image = open_image(source, size, syntax, scratch)
     encoding = Encoding(image, codec, sandbox, scratch)     # raises CodecRefused for what the codec cannot do
     for chunk in encoding.chunks(): upload.write(chunk)     # explicit VR little endian, encapsulated
-    with open_image(stored, size, codec.transfer_syntax_uid, scratch) as new:
-        digest = compare(image, new, sandbox)               # raises CodecMismatch, and then nothing may be swapped
+    verify(image, made, size, codec.transfer_syntax_uid, sandbox)   # raises CodecMismatch: nothing may be swapped
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from pacsnode.model import Uid
 
 MAX_INFLATED_BYTES = 4096 * 1024 * 1024
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
-_PIECE_BYTES = 256 * 1024
 
 
 class Coder(Protocol):
@@ -126,9 +124,10 @@ class Image:
         element = encapsulation.encapsulated(sizes, frames)
         return self.layout.replaced(self._source, element, self.pixels.photometric)
 
-    def others(self) -> Iterator[bytes]:
-        """The data set without its Pixel Data. Raises ObjectDamaged."""
-        return self.layout.others(self._source)
+    def made_of(self, made: BinaryIO, size: int, transfer_syntax_uid: Uid) -> Image:
+        """What ``made`` stands at, if it is this data set but for Pixel Data. Raises CodecMismatch, ObjectDamaged."""
+        layout = encapsulation.locate_beside(self.layout, self._source, made, size)
+        return Image(made, layout, transfer_syntax_uid, transfer_syntax_uid, None)
 
     def _native_element(self, coder: Coder) -> Iterator[bytes]:
         total = self.pixels.total_bytes
@@ -171,29 +170,27 @@ def _opened(source: BinaryIO, size: int, transfer_syntax_uid: Uid, scratch: Scra
 
 
 class Encoding:
-    """One image on its way into a codec. ``pixel_digest`` and sizes are known when the chunks have begun to come."""
+    """One image on its way into a codec. Sizes are known when the chunks have begun to come."""
 
     def __init__(self, image: Image, codec: Codec, coder: Coder, scratch: Scratch) -> None:
         """Raises CodecRefused where the codec cannot do it, or the image is compressed."""
         reason = "compressed already" if image.layout.is_encapsulated else codecs.capability(codec, image.pixels)
         if reason is not None:
             raise CodecRefused(reason)
-        self.pixel_digest = ""
         self.native_bytes = image.pixels.total_bytes
         self.encoded_bytes = 0
         self._image, self._codec, self._coder, self._scratch = image, codec, coder, scratch
 
     def chunks(self) -> Iterator[bytes]:
         """The new data set. Raises CodecFailure before the first chunk where a frame fails, ObjectDamaged anywhere."""
-        digest, sizes = hashlib.sha256(), []
+        sizes: list[int] = []
         with self._scratch.open() as streams:
             for frame in self._image.stored_frames():
-                digest.update(frame)
                 stream = self._coder.encode(self._codec, self._image.pixels, frame)
                 sizes.append(len(stream))
                 with _writing():
                     streams.write(stream)
-            self.pixel_digest, self.encoded_bytes = digest.hexdigest(), sum(sizes)
+            self.encoded_bytes = sum(sizes)
             streams.seek(0)
             yield from self._image.encapsulated(streams, sizes)
 
@@ -206,32 +203,18 @@ def pixel_digest(image: Image, coder: Coder) -> str:
     return digest.hexdigest()
 
 
-def compare(original: Image, new: Image, coder: Coder) -> str:
-    """The pixel digest of both. Raises CodecMismatch where a frame, or anything besides the pixels, is not the same;
-    another CodecFailure or ObjectDamaged where that cannot be told."""
-    if original.pixels != new.pixels:
-        raise CodecMismatch("the new object describes its pixels otherwise")
-    digest = hashlib.sha256()
+def verify(original: Image, made: IO[bytes], size: int, transfer_syntax_uid: Uid, coder: Coder) -> None:
+    """Compare every byte besides the pixels, and every frame with what the data set of so many bytes, that ``made``
+    stands at, decodes to.
+
+    Raises CodecMismatch where something is not the same, another CodecFailure or ObjectDamaged where that cannot be
+    told.
+    """
+    new = original.made_of(_binary(made), size, transfer_syntax_uid)
     pairs = zip_longest(original.native_frames(coder), new.native_frames(coder))
     for number, (before, after) in enumerate(pairs):
         if before is None or before != after:
             raise CodecMismatch(f"frame {number + 1} does not decode to what it was made of")
-        digest.update(before)
-    # Both in the same syntax, and most often alike byte by byte; lengths of sequences may be written in two ways.
-    if any(one != other for one, other in zip_longest(_even(original), _even(new))):
-        raise CodecMismatch("something besides the pixels is not the same")
-    return digest.hexdigest()
-
-
-def _even(image: Image) -> Iterator[bytes]:
-    """What is besides the pixels, in pieces that are cut alike."""
-    ready = bytearray()
-    for piece in image.others():
-        ready += piece
-        while len(ready) >= _PIECE_BYTES:
-            yield bytes(ready[:_PIECE_BYTES])
-            del ready[:_PIECE_BYTES]
-    yield bytes(ready)
 
 
 def _explicit(chunks: Iterator[bytes], transfer_syntax_uid: Uid) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ _MAX_FILE_BYTES = 1024 * 1024 * 1024
 _MAX_DESCRIPTORS = 64
 
 Encode = Callable[[Codec, PixelDescription, bytes], bytes]
-Decode = Callable[[Uid, PixelDescription, bytes], bytes]
+Decode = Callable[[Uid, PixelDescription, bytes], bytes | memoryview]
 
 
 def main(encode: Encode, decode: Decode) -> None:
@@ -55,6 +55,7 @@ def _reply(request: dict[str, Any], given: int, made: int, encode: Encode, decod
     try:
         pixels = PixelDescription(**request["pixels"])
         frame = os.pread(given, request["size"], 0)
+        result: bytes | memoryview
         if "codec" in request:
             result = encode(Codec(request["codec"]), pixels, frame)
         else:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, BinaryIO
 
 from pacsnode.archive import Archive
 from pacsnode.codec.codecs import Codec
-from pacsnode.codec.images import Coder, Encoding, Scratch, compare, open_image
+from pacsnode.codec.images import Coder, Encoding, Scratch, open_image, verify
 from pacsnode.compression import replacing
 from pacsnode.compression.replacing import Encoded
 from pacsnode.errors import CodecRefused
-from pacsnode.model import Instance
+from pacsnode.model import Instance, StoredObject
 
 _PIECE_BYTES = 1024 * 1024
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 class Attempts:
@@ -31,7 +34,6 @@ class Attempts:
         Raises CodecFailure where it cannot be, or is not worth it; ObjectDamaged where the original is not what came,
         ObjectNotFound, StoreError.
         """
-        replacing.must_be_whole(self._archive.store, before.stored)
         with self._made(before, codec) as (made, size):
             upload, new = replacing.begin(self._archive, before, codec.transfer_syntax_uid)
             try:
@@ -51,8 +53,7 @@ class Attempts:
     def _made(self, before: Instance, codec: Codec) -> Iterator[tuple[IO[bytes], int]]:
         """The new data set, verified, in a file that stands at its beginning, and its size."""
         stored, scratch, coder = before.stored, self._scratch, self._coder
-        with self._archive.store.open(stored.key) as source, scratch.open() as made:
-            source.seek(stored.offset)
+        with self._whole(stored) as source, scratch.open() as made:
             with open_image(source, stored.size, stored.transfer_syntax_uid, scratch) as image:
                 for chunk in Encoding(image, codec, coder, scratch).chunks():
                     made.write(chunk)
@@ -60,7 +61,22 @@ class Attempts:
                 if size >= stored.size:
                     raise CodecRefused("no smaller than it is")
                 made.seek(0)
-                with open_image(made, size, codec.transfer_syntax_uid, scratch) as new:  # type: ignore[arg-type]  # a spooled file has all that is needed
-                    compare(image, new, coder)
+                verify(image, made, size, codec.transfer_syntax_uid, coder)
             made.seek(0)
             yield made, size
+
+    @contextmanager
+    def _whole(self, stored: StoredObject) -> Iterator[BinaryIO]:
+        """The data set as it came, from its beginning. Raises ObjectDamaged, ObjectNotFound."""
+        store = self._archive.store
+        if stored.size > _IN_MEMORY_BYTES:
+            replacing.must_be_whole(store, stored)
+        with store.open(stored.key) as source:
+            source.seek(stored.offset)
+            if stored.size > _IN_MEMORY_BYTES:
+                yield source
+                return
+            content = source.read()  # once, for all that is done with it
+        if hashlib.sha256(content).hexdigest() != stored.digest:
+            raise replacing.not_what_came(stored)
+        yield io.BytesIO(content)

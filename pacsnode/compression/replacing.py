@@ -19,6 +19,7 @@ from pacsnode.storage import layout
 from pacsnode.storage.store import Store, Upload
 
 _PAGE = 100
+_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,16 @@ def must_be_whole(store: Store, stored: StoredObject) -> None:
     """Read the data set to its end. Raises ObjectDamaged where it is not the one with this digest, ObjectNotFound."""
     with store.open(stored.key) as source:
         source.seek(stored.offset)
-        digest = hashlib.file_digest(source, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
-    if digest != stored.digest:
-        raise ObjectDamaged(f"{stored.key}: the data set's SHA-256 is not the one recorded when it was stored")
+        digest = hashlib.sha256()
+        while piece := source.read(_PIECE_BYTES):  # hashlib's own way makes and clears 256 KiB for the smallest one
+            digest.update(piece)
+    if digest.hexdigest() != stored.digest:
+        raise not_what_came(stored)
+
+
+def not_what_came(stored: StoredObject) -> ObjectDamaged:
+    """The error that tells so."""
+    return ObjectDamaged(f"{stored.key}: the data set's SHA-256 is not the one recorded when it was stored")
 
 
 class Replacer:
@@ -66,12 +74,23 @@ class Replacer:
 
     def replace(self, batch: Sequence[Encoded]) -> list[Replacement]:
         """Put them in place, durably; those that are. Raises StoreError, IndexFailure; then ``settle`` goes on."""
+        if not batch:
+            return []
         intended = [_replacement(encoded) for encoded in batch]
         self._state.intend(intended)
-        in_place: list[Replacement] = []
-        moot: list[Replacement] = []
-        for encoded, one in zip(batch, intended, strict=True):
-            (in_place if self._put(encoded) else moot).append(one)
+        whole = {
+            one.new: instance
+            for encoded, one in zip(batch, intended, strict=True)
+            if (instance := self._written(encoded))
+        }
+        moves = [(encoded.before.stored, whole[encoded.new]) for encoded in batch if encoded.new in whole]
+        moved = {
+            new.stored.key
+            for (_, new), is_so in zip(moves, self._archive.index.relocate_all(moves), strict=True)
+            if is_so
+        }
+        in_place = [one for one in intended if one.new in moved]
+        moot = [one for one in intended if one.new not in moved]
         self._state.count(in_place)
         gone = [one for one in in_place if self._remove_original(one)]
         for one in moot:
@@ -92,14 +111,14 @@ class Replacer:
                 done.clear()
         self._state.forget(done)
 
-    def _put(self, encoded: Encoded) -> bool:
-        """Is the new object in the place of the old one? It is read once more, from the disk."""
-        before, stored = encoded.before, encoded.upload.commit(encoded.new)
+    def _written(self, encoded: Encoded) -> Instance | None:
+        """The instance with its new object, which is read once more, from the disk; None where that is not whole."""
+        stored = encoded.upload.commit(encoded.new)
         try:
             must_be_whole(self._archive.store, stored)
         except (ObjectDamaged, ObjectNotFound):
-            return False
-        return self._archive.index.relocate(before.stored, replace(before, stored=stored))
+            return None
+        return replace(encoded.before, stored=stored)
 
     def _settle(self, one: Replacement) -> bool:
         """Is there nothing left to do about it?"""

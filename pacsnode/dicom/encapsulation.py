@@ -21,7 +21,7 @@ from pacsnode.dicom.pixels import PixelDescription
 from pacsnode.dicom.skim import skim
 from pacsnode.dicom.splice import Edit, Stretch
 from pacsnode.dicom.walk import DataSetWalker, Elements
-from pacsnode.errors import CodecRefused
+from pacsnode.errors import CodecMismatch, CodecRefused
 from pacsnode.model import Uid
 
 _PIXEL_GROUP_LENGTH = 0x7FE00000
@@ -65,10 +65,6 @@ class PixelLayout:
         """The bytes of a frame. Raises ObjectDamaged."""
         return b"".join(splice.read(source, self.base, stretch) for stretch in self.frames[number])
 
-    def others(self, source: BinaryIO) -> Iterator[bytes]:
-        """The data set without Pixel Data and what is about its encoding. Raises ObjectDamaged."""
-        return splice.spliced(source, self.base, self.size, self.without_pixels())
-
     def replaced(self, source: BinaryIO, element: Iterable[bytes], photometric: str) -> Iterator[bytes]:
         """The data set with another Pixel Data element; nothing else is touched but a Photometric Interpretation that
         is not this one. Raises ObjectDamaged, and what the element raises."""
@@ -77,9 +73,17 @@ class PixelLayout:
             edits.append(Edit(self.photometric, [_photometric(photometric)]))
         return splice.spliced(source, self.base, self.size, edits)
 
-    def without_pixels(self) -> list[Edit]:
-        """What takes Pixel Data out of the data set."""
-        return [Edit(stretch) for stretch in (*self.beside, self.element)]
+    def kept(self) -> tuple[list[Stretch], list[Stretch]]:
+        """What is before Pixel Data and what is behind it, without what is about its encoding."""
+        return self._kept(0, self.element.begin), self._kept(self.element.end, self.size)
+
+    def _kept(self, begin: int, end: int) -> list[Stretch]:
+        found: list[Stretch] = []
+        for left_out in sorted(self.beside, key=lambda one: one.begin):
+            if begin <= left_out.begin and left_out.end <= end:
+                found.append(Stretch(begin, left_out.begin))
+                begin = left_out.end
+        return [*found, Stretch(begin, end)]
 
 
 def locate(source: BinaryIO, size: int, transfer_syntax_uid: Uid) -> PixelLayout:
@@ -121,6 +125,49 @@ def locate(source: BinaryIO, size: int, transfer_syntax_uid: Uid) -> PixelLayout
         photometric=None if photometric is None else _element(elements, pixels.PHOTOMETRIC_INTERPRETATION),
         is_encapsulated=place.length == UNDEFINED_LENGTH,
     )
+
+
+def locate_beside(original: PixelLayout, source: BinaryIO, made: BinaryIO, size: int) -> PixelLayout:
+    """The same for what ``made`` stands at, so many bytes: encapsulated, one fragment to a frame, and byte by byte like
+    the original, which lies in ``source``, before and behind Pixel Data.
+
+    The bytes before are compared here, so that a walk would get to Pixel Data where it got with the original; those
+    behind it begin at the top level with both. Raises CodecMismatch where it is otherwise, ObjectDamaged.
+    """
+    base = made.tell()
+    before, behind = original.kept()
+    begin = _alike(original.base, source, before, base, made, 0)
+    head = splice.read(made, base, Stretch(begin, begin + LONG_HEADER_BYTES))
+    if head != _EXPLICIT.pack(PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", UNDEFINED_LENGTH):
+        raise CodecMismatch("the new object has something else where its pixels should be")
+    items = list(_fragments(made, base, begin + LONG_HEADER_BYTES, size))
+    end = (items[-1].end if items else begin + LONG_HEADER_BYTES) + HEADER_BYTES
+    if len(items) != original.description.frames + 1:
+        raise CodecMismatch("the new object has another number of frames")
+    if splice.read(made, base, Stretch(end - HEADER_BYTES, end)) != _DELIMITER:
+        raise CodecMismatch("the new object's pixels have no end")
+    if _alike(original.base, source, behind, base, made, end) != size:
+        raise CodecMismatch("something besides the pixels is not the same")
+    return PixelLayout(
+        base=base,
+        size=size,
+        description=original.description,
+        element=Stretch(begin, end),
+        frames=[(item,) for item in items[1:]],
+        beside=(),
+        photometric=original.photometric,
+        is_encapsulated=True,
+    )
+
+
+def _alike(base: int, source: BinaryIO, stretches: Sequence[Stretch], made_base: int, made: BinaryIO, at: int) -> int:
+    """Where in ``made`` the stretches end that begin at ``at``. Raises CodecMismatch where they are others."""
+    for stretch in stretches:
+        for piece in splice.pieces(source, base, stretch):
+            if splice.read(made, made_base, Stretch(at, at + len(piece))) != piece:
+                raise CodecMismatch("something besides the pixels is not the same")
+            at += len(piece)
+    return at
 
 
 def native_header(vr: str, size: int) -> bytes:

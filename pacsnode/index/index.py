@@ -63,6 +63,9 @@ class Index(Protocol):
         The content is taken to be the same: the header is not looked at. False when ``old`` is not there (any more).
         """
 
+    def relocate_all(self, moves: Sequence[tuple[StoredObject, Instance]]) -> list[bool]:
+        """``relocate`` for each of them, all or, where it raises, none."""
+
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""
 

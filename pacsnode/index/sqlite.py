@@ -96,7 +96,12 @@ class SqliteIndex:
 
         The version keeps its place among the others until the index is rebuilt: the new key should sort as the old.
         """
-        return self._writing().run(partial(self._books.relocate, old.key, new))
+        return self.relocate_all([(old, new)])[0]
+
+    def relocate_all(self, moves: Sequence[tuple[StoredObject, Instance]]) -> list[bool]:
+        """See Index.relocate_all."""
+        relocate = self._books.relocate
+        return self._writing().run(lambda: [relocate(old.key, new) for old, new in moves])
 
     def remove(self, uid: Uid) -> Instance | None:
         """Forget the current version; the newest older one, if any, becomes current. Durable when it returns."""

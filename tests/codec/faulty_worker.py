@@ -60,7 +60,7 @@ FAULTS: dict[str, Callable[[Codec, PixelDescription, bytes], bytes]] = {
 }
 
 
-def decode_too_little(uid: Uid, pixels: PixelDescription, stream: bytes) -> bytes:
+def decode_too_little(uid: Uid, pixels: PixelDescription, stream: bytes) -> bytes | memoryview:
     """A frame that is one byte short."""
     return engines.decode(uid, pixels, stream)[:-1]
 

@@ -15,7 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from pacsnode.codec.codecs import FAMILIES, Codec, capability, codec_version
-from pacsnode.codec.images import Encoding, Scratch, compare, open_image, pixel_digest
+from pacsnode.codec.images import Encoding, Scratch, open_image, pixel_digest, verify
 from pacsnode.codec.sandbox import Sandbox
 from pacsnode.dicom import part10
 from pacsnode.dicom.pixels import PixelDescription
@@ -64,11 +64,12 @@ def test_there_and_back(name: str, codec: Codec, syntax: Uid, sandbox: Sandbox, 
     with open_image(io.BytesIO(data), len(data), syntax, scratch) as image:
         encoding = Encoding(image, codec, sandbox, scratch)
         made = b"".join(encoding.chunks())
+        verify(image, io.BytesIO(made), len(made), codec.transfer_syntax_uid, sandbox)
         with open_image(io.BytesIO(made), len(made), codec.transfer_syntax_uid, scratch) as new:
-            digest = compare(image, new, sandbox)
+            digest = pixel_digest(new, sandbox)
             back = b"".join(new.native(sandbox))
 
-    assert hashlib.sha256(native(shape)).hexdigest() == digest == encoding.pixel_digest
+    assert hashlib.sha256(native(shape)).hexdigest() == digest
     assert in_one_syntax(data_set(shape), EXPLICIT_VR_LITTLE_ENDIAN) == in_one_syntax(back, EXPLICIT_VR_LITTLE_ENDIAN)
     if syntax in (EXPLICIT_VR_LITTLE_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN):
         assert data_set(shape) == back
@@ -151,9 +152,8 @@ def test_a_codec_that_lies(sandbox: Sandbox, tmp_path: Path) -> None:
     with faulty("lies") as liar:
         made = compressed(data, EXPLICIT_VR_LITTLE_ENDIAN, Codec.HTJ2K, liar, tmp_path)
     image = open_image(io.BytesIO(data), len(data), EXPLICIT_VR_LITTLE_ENDIAN, scratch)
-    new = open_image(io.BytesIO(made), len(made), Codec.HTJ2K.transfer_syntax_uid, scratch)
     with pytest.raises(CodecMismatch, match="frame 1"):
-        compare(image, new, sandbox)
+        verify(image, io.BytesIO(made), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,28 @@ def test_another_element_that_differs(at: bytes, sandbox: Sandbox, tmp_path: Pat
     made = bytearray(compressed(data, EXPLICIT_VR_LITTLE_ENDIAN, Codec.HTJ2K, sandbox, tmp_path))
     made[made.rindex(at) + len(at) - 1 - (at[0] == 0xFC)] ^= 1
     image = open_image(io.BytesIO(data), len(data), EXPLICIT_VR_LITTLE_ENDIAN, scratch)
-    new = open_image(io.BytesIO(bytes(made)), len(made), Codec.HTJ2K.transfer_syntax_uid, scratch)
     with pytest.raises(CodecMismatch, match="besides the pixels"):
-        compare(image, new, sandbox)
+        verify(image, io.BytesIO(made), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
+
+
+@pytest.mark.parametrize("more", [b"\0\0", b"\xfc\xff\xfc\xffOB\0\0\0\0\0\0"], ids=["zeros", "an element"])
+def test_something_behind_the_end(more: bytes, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A new data set that goes on where the original ends is not the same."""
+    data, scratch = data_set(GREY), Scratch(tmp_path)
+    made = compressed(data, EXPLICIT_VR_LITTLE_ENDIAN, Codec.HTJ2K, sandbox, tmp_path) + more
+    image = open_image(io.BytesIO(data), len(data), EXPLICIT_VR_LITTLE_ENDIAN, scratch)
+    with pytest.raises(CodecMismatch, match="besides the pixels"):
+        verify(image, io.BytesIO(made), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
+
+
+def test_pixels_without_end(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What stands where the fragments have to end is looked at, too."""
+    data, scratch = data_set(GREY), Scratch(tmp_path)
+    made = bytearray(compressed(data, EXPLICIT_VR_LITTLE_ENDIAN, Codec.HTJ2K, sandbox, tmp_path))
+    made[made.rindex(b"\xfe\xff\xdd\xe0") + 4] ^= 2
+    image = open_image(io.BytesIO(data), len(data), EXPLICIT_VR_LITTLE_ENDIAN, scratch)
+    with pytest.raises(CodecMismatch, match="no end"):
+        verify(image, io.BytesIO(bytes(made)), len(made), Codec.HTJ2K.transfer_syntax_uid, sandbox)
 
 
 def test_frames_that_are_missing(sandbox: Sandbox, tmp_path: Path) -> None:
