@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pacsnode import recovery
 from pacsnode.archive import Archive, Finding
+from pacsnode.audit import opening as audit
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
 from pacsnode.dicom.charset import Assumptions
@@ -136,10 +137,14 @@ def serve(config: Config) -> None:
         mark_file(config).move_on(archive)
         ballast(config).restore(spare)
 
-    with open_archive(config, read_only=False) as archive, contextlib.closing(open_ledger(config)) as ledger:
+    with (
+        open_archive(config, read_only=False) as archive,
+        contextlib.closing(open_ledger(config)) as ledger,
+        audit.running(config, system_clock) as auditing,
+    ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, settle).run()
+        Node(config, archive, ledger, settle, auditing).run()
 
 
 def open_ledger(config: Config) -> Ledger:
@@ -193,6 +198,8 @@ def kept_inquiry(config: Config, transaction_uid: Uid) -> Inquiry | None:
 def check_certificates(config: Config) -> None:
     """Raises ConfigError where a file of TLS is missing, not what it should be, or expired."""
     from pacsnode.dimse import tls
+
+    audit.check(config)
 
     if config.node.tls_listen:
         tls.for_acceptor(config.tls)

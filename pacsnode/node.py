@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from pacsnode import __version__, log
 from pacsnode.archive import Archive
+from pacsnode.audit.opening import Auditing
+from pacsnode.audit.recorder import Recorder
 from pacsnode.commitment.commitments import Commitments
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.commitment.verdict import Judge
@@ -40,7 +42,9 @@ _REPORT_END_SECONDS = 2.0  # for the thread of the reports to see that it was cu
 class Node:
     """One node over an open archive, and the ledger of what it has to report."""
 
-    def __init__(self, config: Config, archive: Archive, ledger: Ledger, settle: Callable[[], None]) -> None:
+    def __init__(
+        self, config: Config, archive: Archive, ledger: Ledger, settle: Callable[[], None], auditing: Auditing
+    ) -> None:
         """``settle`` is called every now and then: it notes down how far the archive is settled.
 
         Raises ConfigError for the files of TLS.
@@ -48,6 +52,7 @@ class Node:
         self._config = config
         self._archive = archive
         self._settle = settle
+        self._auditing = auditing
         self._admission = Admission(config.limits)
         access = Access(
             titles=(config.node.ae_title, *config.node.aliases),
@@ -59,13 +64,13 @@ class Node:
         requestor = tls.for_requestor(config.tls) if has_tls_peers else None
         self._commitments = _commitments(config, archive, ledger, requestor)
         services = {
-            **_services(config, archive, access, requestor),
+            **_services(config, archive, access, requestor, auditing.recorder),
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
             ),
             CommandField.N_EVENT_REPORT_RQ: ReportService(ledger.inquiries, archive.clock),
         }
-        self._entity = Entity(access, self._admission, services, config.limits)
+        self._entity = Entity(access, self._admission, services, config.limits, audit=auditing.recorder)
 
     def run(self) -> None:
         """Listen, serve until a stop signal, drain. Raises CannotListen."""
@@ -122,7 +127,7 @@ class Node:
 
     def _degraded(self) -> list[str]:
         reasons = (getattr(part, "degraded", "") for part in (self._archive.store, self._archive.index))
-        return [reason for reason in reasons if reason]
+        return [*(reason for reason in reasons if reason), *self._auditing.degraded]
 
 
 @contextmanager
@@ -138,21 +143,24 @@ def _serving(listener: Listener) -> Iterator[Listener]:
 
 
 def _services(
-    config: Config, archive: Archive, access: Access, requestor: ssl.SSLContext | None
+    config: Config, archive: Archive, access: Access, requestor: ssl.SSLContext | None, audit: Recorder
 ) -> Mapping[int, Service]:
     ae_title = config.node.ae_title
     return {
         CommandField.C_ECHO_RQ: EchoService(access),
-        CommandField.C_STORE_RQ: StoreService(archive, access),
+        CommandField.C_STORE_RQ: StoreService(archive, access, audit),
         CommandField.C_FIND_RQ: FindService(
             archive.index,
             access,
             ae_title,
             archive if config.find.read_headers else None,
             assumed=archive.assumed,
+            audit=audit,
         ),
-        CommandField.C_GET_RQ: GetService(archive, access),
-        CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=ae_title, limits=config.limits, secure=requestor),
+        CommandField.C_GET_RQ: GetService(archive, access, audit),
+        CommandField.C_MOVE_RQ: MoveService(
+            archive, access, ae_title=ae_title, limits=config.limits, secure=requestor, audit=audit
+        ),
     }
 
 

@@ -14,6 +14,7 @@ _NOUNS = {
     "import": "Store files, folders and zips.",
     "study": "List, show and export studies.",
     "verify": "Check what is stored: digests, structure, index.",
+    "audit": "Check and show the audit trail.",
     "reindex": "Build the index anew from the objects alone.",
     "conformance": "Write the DICOM conformance statement.",
     "selftest": "Prove the conformance statement over real associations.",

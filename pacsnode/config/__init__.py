@@ -3,6 +3,7 @@
 from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
 from pacsnode.config.tables import (
     Access,
+    Audit,
     Commitment,
     Config,
     Find,
@@ -15,7 +16,7 @@ from pacsnode.config.tables import (
     Tls,
     UnknownPeers,
 )
-from pacsnode.config.values import Address, duration_text, size_text
+from pacsnode.config.values import Address, Collector, duration_text, size_text
 from pacsnode.config.writer import beginning, reference, sample, schema, toml
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "SYSTEM_FILE",
     "Access",
     "Address",
+    "Audit",
+    "Collector",
     "Commitment",
     "Config",
     "Find",

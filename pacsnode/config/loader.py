@@ -76,8 +76,14 @@ def _with_paths(config: Config, data: Path, folder: Path) -> Config:
     """The data folder, and the files of TLS where relative paths start at ``folder``."""
     files = {key: getattr(config.tls, key) for key in ("certificate", "key", "client_ca", "peer_ca")}
     tls = {key: str(folder / file) for key, file in files.items() if file}
+    theirs = {key: getattr(config.audit, key) for key in ("syslog_ca", "syslog_certificate", "syslog_key")}
+    audit = {key: str(folder / file) for key, file in theirs.items() if file}
     return config.model_copy(
-        update={"node": config.node.model_copy(update={"data": data}), "tls": config.tls.model_copy(update=tls)}
+        update={
+            "node": config.node.model_copy(update={"data": data}),
+            "tls": config.tls.model_copy(update=tls),
+            "audit": config.audit.model_copy(update=audit),
+        }
     )
 
 

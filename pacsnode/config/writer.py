@@ -7,7 +7,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Table, Tls
+from pacsnode.config.tables import (
+    Access,
+    Audit,
+    Commitment,
+    Config,
+    Find,
+    Limits,
+    Log,
+    Node,
+    PeerEntry,
+    Storage,
+    Table,
+    Tls,
+)
 
 _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("node", Node),
@@ -18,6 +31,7 @@ _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("limits", Limits),
     ("find", Find),
     ("commitment", Commitment),
+    ("audit", Audit),
     ("log", Log),
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import partial
 
 from pacsnode.archive import Archive
+from pacsnode.audit import recorder
+from pacsnode.audit.events import Actor
+from pacsnode.audit.recorder import Recorder
 from pacsnode.config import Limits
 from pacsnode.dimse import peers
 from pacsnode.dimse.access import Access
@@ -33,6 +36,7 @@ class MoveService:
         ae_title: str,
         limits: Limits,
         secure: ssl.SSLContext | None = None,
+        audit: Recorder | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``secure``: for destinations with TLS, see ``tls.for_requestor``."""
@@ -41,16 +45,18 @@ class MoveService:
         self._ae_title = ae_title
         self._limits = limits
         self._secure = secure
+        self._audit = audit or recorder.silent()
         self._monotonic = monotonic
         self._breaker = CircuitBreaker(monotonic)
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-MOVE-RQ."""
-        operation = RetrieveOperation(self._archive, association, request, monotonic=self._monotonic)
+        operation = RetrieveOperation(self._archive, association, request, audit=self._audit, monotonic=self._monotonic)
         operation.serve(self._access, "move", self._send_all)
 
     def _send_all(self, operation: RetrieveOperation) -> None:
         destination = self._access.destination(operation.request.command.text(Element.MOVE_DESTINATION))
+        operation.transfer.destination = Actor(destination.ae_title, destination.host)
         kinds = self._archive.index.kinds(operation.query)
         for start in range(0, len(kinds), peers.MAX_CONTEXTS):
             group = kinds[start : start + peers.MAX_CONTEXTS]

@@ -20,6 +20,8 @@ from pynetdicom.presentation import PresentationContext as Proposed
 from pynetdicom.transport import AssociationServer, RequestHandler
 
 from pacsnode import log
+from pacsnode.audit import recorder
+from pacsnode.audit.recorder import Recorder
 from pacsnode.config import Limits
 from pacsnode.dicom import part10
 from pacsnode.dimse import contexts, negotiation, waiting
@@ -54,6 +56,7 @@ class Entity:
     limits: Limits
     allowances: Allowances = field(default_factory=Allowances)
     complaints: Complaints = field(default_factory=Complaints)
+    audit: Recorder = field(default_factory=recorder.silent)
 
 
 def listen(
@@ -250,6 +253,8 @@ class _Handler(RequestHandler):
             secured.do_handshake()
         except OSError as error:
             secured.close()
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                self.server.entity.audit.handshake_failed(address, explained(error))
             raise PeerFailure(f"TLS handshake failed: {explained(error)}") from error
         return SecureConnection(secured, address, limits.response)
 
@@ -283,6 +288,12 @@ class _Handler(RequestHandler):
         return association
 
     def _reject(self, connection: Connection, request: Request, rejection: Rejection) -> None:
+        self.server.entity.audit.refused(
+            address=connection.peer_address,
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+            reason=rejection.words,
+        )
         if self.server.entity.complaints.allows("association_rejected", connection.peer_address):
             log.event(
                 "association_rejected",

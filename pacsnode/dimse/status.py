@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pacsnode.errors import (
+    AuditFailure,
     BadDataset,
     CannotListen,
     ConfigError,
@@ -63,6 +64,7 @@ _NOT_EXPECTED: dict[type[PacsNodeError], int] = {
     PacsNodeError: 0xA7FF,
     ConfigError: 0xA7FE,
     NodeRunning: 0xA7FD,
+    AuditFailure: 0xA7FC,
     CannotListen: 0xA7FC,
     ProtocolViolation: 0x0110,
     PeerFailure: 0x0110,
@@ -97,6 +99,7 @@ FIND: Table = {
     PacsNodeError: 0xC001,
     ConfigError: 0xC001,
     NodeRunning: 0xC001,
+    AuditFailure: 0xC001,
     CannotListen: 0xC001,
     StoreFull: 0xA700,
     StoreError: 0xA700,

@@ -8,7 +8,9 @@ import time
 
 from pacsnode import log
 from pacsnode.archive import Archive, Ingest
-from pacsnode.dimse import contexts, status
+from pacsnode.audit import recorder
+from pacsnode.audit.recorder import Intake, Recorder
+from pacsnode.dimse import contexts, results, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import Complaints
@@ -30,9 +32,10 @@ _AT = struct.Struct("<HH")
 class StoreService:
     """Takes instances in; Success is said only after the archive has made one durable."""
 
-    def __init__(self, archive: Archive, access: Access) -> None:
+    def __init__(self, archive: Archive, access: Access, audit: Recorder | None = None) -> None:
         self._archive = archive
         self._access = access
+        self._audit = audit or recorder.silent()
         self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
@@ -43,6 +46,7 @@ class StoreService:
         try:
             size, outcome = self._receive(association, request, Uid(class_uid), Uid(instance_uid))
         except (PeerFailure, ProtocolViolation) as error:
+            self._intake(association).refuse(request.context.abstract_syntax, results.BROKEN_OFF)
             self._log_refused(association, instance_uid, error)
             raise
         except PacsNodeError as error:
@@ -77,7 +81,15 @@ class StoreService:
         )
         with self._archive.receive(arrival) as ingest:
             _copy(request, ingest, association.limits.dataset)
-            return ingest.size, ingest.commit()
+            outcome = ingest.commit()
+            if ingest.header is not None:
+                self._intake(association).add(ingest.header, outcome)
+            return ingest.size, outcome
+
+    def _intake(self, association: Association) -> Intake:
+        if association.intake is None:
+            association.intake = self._audit.intake(association.actor)
+        return association.intake
 
     def _refuse(self, association: Association, request: Message, error: PacsNodeError) -> None:
         request.drain()
@@ -87,6 +99,7 @@ class StoreService:
         if isinstance(error, FaultyElement):
             # Offending Element belongs to A9xx and Cxxx, not to A7xx (PS3.7 Annex C).
             extra[Element.OFFENDING_ELEMENT] = _AT.pack(error.tag >> 16, error.tag & 0xFFFF)
+        self._intake(association).refuse(request.context.abstract_syntax, results.of(code))
         association.respond(request, code, extra)
         instance_uid = request.command.text(Element.AFFECTED_SOP_INSTANCE_UID)
         self._log_refused(association, instance_uid, error, status=f"{code:04X}")

@@ -261,7 +261,7 @@ def ours() -> int:
     gc.collect()
     rooms = ("pacsnode", "pynetdicom", "threading", "socket", "mmap")
     kinds = [type(found) for found in gc.get_objects()]
-    return sum(kind.__module__.startswith(rooms) or kind is memoryview for kind in kinds)
+    return sum(str(kind.__module__).startswith(rooms) or kind is memoryview for kind in kinds)
 
 
 @pytest.mark.usefixtures("unlogged")
