@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,6 +91,10 @@ class Delivery:
         self._thread.join(_STOP_SECONDS)
 
     def _run(self) -> None:
+        with closing(self._source):
+            self._deliver_all()
+
+    def _deliver_all(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             is_last = self._stopping.is_set()

@@ -59,7 +59,7 @@ def last_record(stream: BinaryIO) -> tuple[Record | None, int, bool]:
     size = stream.seek(0, os.SEEK_END)
     start = max(size - _LAST_BYTES, 0)
     stream.seek(start)
-    *whole, torn = stream.read().split(b"\n")
+    *whole, torn = stream.read(size - start).split(b"\n")
     records = [chain.decode(line + b"\n") for line in (whole if not start else whole[1:])[-2:]]
     end = size - len(torn)
     if torn and not chain.is_torn(torn):

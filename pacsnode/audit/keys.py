@@ -33,6 +33,11 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
     return key
 
 
+def public_path(folder: Path) -> Path:
+    """Where the public key of a folder is."""
+    return folder / _PUBLIC_NAME
+
+
 def public_key(path: Path) -> Ed25519PublicKey:
     """The public key of a file, or of the folder that a trail is in. Raises AuditFailure."""
     path = path / _PUBLIC_NAME if path.is_dir() else path

@@ -38,7 +38,7 @@ def verify_trail(key: Path | None, as_json: bool) -> int:
     Works beside a running node, and changes nothing. What a power cut left of a last record is told, and is no finding.
     """
     path = audit.trail_path(load_config())
-    public = keys.public_key(key or path.parent)
+    public = keys.public_key(key or keys.public_path(path.parent))
     with console.progress("verify") as advance:
         verdict = verify(path, public, advance)
     if as_json:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pacsnode.archive import Archive
+from pacsnode.audit.recorder import Recorder, silent
 from pacsnode.config import Limits
 from pacsnode.dicom.charset import Assumptions
 from pacsnode.dimse import server
@@ -128,6 +129,7 @@ class Nodes:
         tls: ssl.SSLContext | None = None,
         assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
         read_headers: bool = False,
+        audit: Recorder | None = None,
     ) -> Running:
         """A listener that answers as PACSNODE; with few storage classes, since all of them take a tenth of a second."""
         index = index or SqliteIndex(self._folder / "index.db")
@@ -138,14 +140,14 @@ class Nodes:
         access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
-            CommandField.C_STORE_RQ: StoreService(archive, access),
+            CommandField.C_STORE_RQ: StoreService(archive, access, audit),
             CommandField.C_FIND_RQ: FindService(
-                index, access, AE_TITLE, archive if read_headers else None, assumed=assumed
+                index, access, AE_TITLE, archive if read_headers else None, assumed=assumed, audit=audit
             ),
-            CommandField.C_GET_RQ: GetService(archive, access),
-            CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits),
+            CommandField.C_GET_RQ: GetService(archive, access, audit),
+            CommandField.C_MOVE_RQ: MoveService(archive, access, ae_title=AE_TITLE, limits=limits, audit=audit),
         }
-        entity = Entity(access, Admission(limits), services, limits)
+        entity = Entity(access, Admission(limits), services, limits, audit=audit or silent())
         listener = server.listen(
             ("127.0.0.1", 0),
             entity,
