@@ -76,15 +76,17 @@ def test_hostile_text(text: str) -> None:
     assert len(xml) < 32 * 1024
 
 
+def query_of(identifier: bytes) -> bytes:
+    """What the message of a query with this identifier says of it."""
+    message = US.queried(AT, PEER, sop_class="1.2", syntax="1.2.1", identifier=identifier, result=events.SUCCESS)
+    return base64.b64decode(etree.fromstring(messages.encode(message)).findtext(".//ParticipantObjectQuery"))
+
+
 def test_query_bytes_are_kept() -> None:
     """The identifier of a query is in its message, byte for byte; of a huge one the beginning."""
     identifier = bytes(range(256))
-    make = lambda data: etree.fromstring(  # noqa: E731
-        messages.encode(US.queried(AT, PEER, sop_class="1.2", syntax="1.2.1", identifier=data, result=events.SUCCESS))
-    )
-
-    assert identifier == base64.b64decode(make(identifier).findtext(".//ParticipantObjectQuery"))
-    assert 16 * 1024 == len(base64.b64decode(make(identifier * 1000).findtext(".//ParticipantObjectQuery")))
+    assert identifier == query_of(identifier)
+    assert 16 * 1024 == len(query_of(identifier * 1000))
 
 
 def test_schema_is_strict() -> None:

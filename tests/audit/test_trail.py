@@ -169,7 +169,7 @@ def test_failed_write_can_be_tried_again(path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(trail.os, "fdatasync", fails)
+        patched.setattr("os.fdatasync", fails)
         with pytest.raises(AuditFailure, match="No space left on device"):
             one.append([b"second"])
     one.append([b"second"])
