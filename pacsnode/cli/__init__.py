@@ -20,6 +20,7 @@ _NOUNS = {
     "quarantine": "List, show, release and drop what was set aside.",
     "job": "List and run jobs, which a node does by itself.",
     "backup": "Copy what is stored to another place, and bring it back.",
+    "audit": "Check and show the audit trail.",
     "reindex": "Build the index anew from the objects alone.",
     "conformance": "Write the DICOM conformance statement.",
     "selftest": "Prove the conformance statement over real associations.",

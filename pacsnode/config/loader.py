@@ -78,7 +78,8 @@ def new_node(*, ae_title: str, listen: str, data: str) -> Node:
 
 
 def _with_paths(config: Config, data: Path, folder: Path) -> Config:
-    """The data folder, and the files of TLS, of users and of the backup where relative paths start at ``folder``."""
+    """The data folder, and the files of TLS, of users, of the backup and of the audit's collector where relative paths
+    start at ``folder``."""
     backup = _with_files(config.jobs.backup, folder, ("key_file", "credentials_file"))
     return config.model_copy(
         update={
@@ -86,6 +87,7 @@ def _with_paths(config: Config, data: Path, folder: Path) -> Config:
             "tls": _with_files(config.tls, folder, ("certificate", "key", "client_ca", "peer_ca")),
             "access": _with_files(config.access, folder, ("users_file", "token_key")),
             "jobs": config.jobs.model_copy(update={"backup": backup}),
+            "audit": _with_files(config.audit, folder, ("syslog_ca", "syslog_certificate", "syslog_key")),
         }
     )
 
