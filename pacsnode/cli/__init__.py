@@ -4,6 +4,7 @@ import click
 
 from pacsnode import __version__
 from pacsnode.cli.command import Nouns
+from pacsnode.service import privacy
 
 _NOUNS = {
     "serve": "Run the node in the foreground.",
@@ -35,3 +36,4 @@ def main() -> None:
 
     Exit codes: 0 ok, 1 failed, 2 usage, 3 finished with findings, 75 try again later, 78 configuration.
     """
+    privacy.keep_private()
