@@ -186,13 +186,23 @@ class Intake:
         self._tell = tell
         self._lock = threading.Lock()
         self._runs: dict[tuple[str, str, Action, Result], _Run] = {}
+        self._last: tuple[str, str, model.Outcome] | None = None  # of the run that the next instance is likely to be of
+        self._last_classes: Counter[str] = Counter()
         self._count = 0
         self._since = 0.0
 
     def add(self, header: InstanceHeader, outcome: model.Outcome) -> None:
         """An instance is in the archive."""
+        last = self._last
+        if last is not None and last[1] == header.study_instance_uid and last[0] == header.patient_id:
+            with self._lock:
+                # Looked at again: a flush, or a thread, may have come between.
+                if last is self._last and last[2] is outcome and self._count < _MAX_INSTANCES - 1:
+                    self._last_classes[header.sop_class_uid] += 1
+                    self._count += 1
+                    return
         key = (header.patient_id, header.study_instance_uid, _ACTIONS[outcome], SUCCESS)
-        self._add(key, header.sop_class_uid)
+        self._add(key, header.sop_class_uid, (header.patient_id, header.study_instance_uid, outcome))
 
     def refuse(self, sop_class: str, result: Result) -> None:
         """An instance was not taken; of which study it is nobody knows."""
@@ -205,7 +215,7 @@ class Intake:
     def flush(self) -> None:
         """Tell of what came since the last time."""
         with self._lock:
-            runs, self._runs, self._count = self._runs, {}, 0
+            runs, self._runs, self._count, self._last = self._runs, {}, 0, None
         for (patient_id, study_uid, action, result), run in runs.items():
             self._tell(run.began, Part(patient_id, study_uid, run.classes), action, result)
 
@@ -214,7 +224,12 @@ class Intake:
         self.flush()
         self._recorder.forget(self)
 
-    def _add(self, key: tuple[str, str, Action, Result], sop_class: str) -> None:
+    def _add(
+        self,
+        key: tuple[str, str, Action, Result],
+        sop_class: str,
+        stored: tuple[str, str, model.Outcome] | None = None,
+    ) -> None:
         with self._lock:
             if not self._count:
                 self._since = self._recorder.monotonic()
@@ -222,6 +237,8 @@ class Intake:
             if run is None:
                 run = self._runs[key] = _Run(self._recorder.clock())
             run.classes[sop_class] += 1
+            if stored is not None:
+                self._last, self._last_classes = stored, run.classes
             self._count += 1
             is_full = self._count >= _MAX_INSTANCES or len(self._runs) >= _MAX_KINDS
         if is_full:
