@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut tools clean
+.PHONY: serve test demo check format conformance bench powercut fuzz coverage lock sbom tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -49,6 +49,34 @@ powercut: $(VENV)/dev
 	@sh tests/durability/install_machine.sh $(SERVER)
 	$(BIN)/python -m tests.durability.powercut --cuts $(CUTS) --server $(SERVER) $(if $(MUTANT),--mutant $(MUTANT))
 
+# FUZZ=identifier is one target, FUZZ_SECONDS how long each takes; what is found stays in .fuzz.
+FUZZ ?=
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/dev
+	$(BIN)/python -m tests.fuzz.run $(FUZZ) --seconds $(FUZZ_SECONDS)
+
+# Lines of the parsers that the seeds of the fuzz targets run; the suite asks for 90 % of each.
+coverage: $(VENV)/dev
+	$(BIN)/python -m pytest tests/fuzz/test_corpora.py -k reach -rA
+
+# The lock file: everything that is installed for serving, each with its hashes.
+lock: $(VENV)/supply
+	$(SUPPLY)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url \
+	  --output-file requirements.lock setup.cfg
+
+# The software bill of materials of what the lock file says, as CycloneDX JSON.
+sbom: $(VENV)/supply
+	@mkdir -p build
+	$(SUPPLY)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+	  --output-file build/pacsnode.cdx.json requirements.lock
+	@echo wrote build/pacsnode.cdx.json
+
+# Tools in a place of their own: what they depend on must not decide what we depend on.
+SUPPLY := $(VENV)/supply/bin
+$(VENV)/supply: $(VENV)/bin/python
+	$(PYTHON) -m venv $@
+	$(SUPPLY)/pip install --quiet pip-tools==7.6.2 cyclonedx-bom==7.5.0
+
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process.
 tools:
@@ -71,4 +99,4 @@ $(VENV)/dev: setup.cfg pyproject.toml $(VENV)/bin/python
 	@touch $(VENV)/runtime $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .fuzz build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

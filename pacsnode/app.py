@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pacsnode import recovery, roster
 from pacsnode.archive import Archive, Finding
+from pacsnode.audit import opening as audit
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
 from pacsnode.dicom.charset import Assumptions
@@ -158,11 +159,12 @@ def serve(config: Config, read_config: Callable[[], Config]) -> None:
     with (
         open_archive(config, read_only=False) as archive,
         contextlib.closing(open_ledger(config)) as ledger,
+        audit.running(config, system_clock) as auditing,
         engaged_jobs(config, archive) as (jobs, part),
     ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, jobs, settle, read_config, [part]).run()
+        Node(config, archive, ledger, jobs, settle, read_config, auditing, [part]).run()
 
 
 def engaged_jobs(config: Config, archive: Archive) -> contextlib.AbstractContextManager[tuple[Runner, Part]]:
@@ -252,6 +254,8 @@ def kept_inquiry(config: Config, transaction_uid: Uid) -> Inquiry | None:
 def check_certificates(config: Config) -> None:
     """Raises ConfigError where a file of TLS is missing, not what it should be, or expired."""
     from pacsnode.dimse import tls
+
+    audit.check(config)
 
     if config.node.tls_listen:
         tls.for_acceptor(config.tls)

@@ -27,7 +27,7 @@ from pacsnode.errors import (
     PacsNodeError,
 )
 from pacsnode.index.index import Index
-from pacsnode.model import Arrival, Clock, Instance, Key, Outcome, StoredObject, Uid
+from pacsnode.model import Arrival, Clock, Instance, InstanceHeader, Key, Outcome, StoredObject, Uid
 from pacsnode.storage import layout
 from pacsnode.storage.buffers import Buffers
 from pacsnode.storage.room import Room
@@ -316,6 +316,7 @@ class Ingest:
     def __init__(self, archive: Archive, arrival: Arrival) -> None:
         self.arrival = arrival
         self.size = 0  # bytes of the data set so far
+        self.header: InstanceHeader | None = None  # what the data set says, once ``commit`` has read it
         self._archive = archive
         self._walker = walk.DataSetWalker(arrival.transfer_syntax_uid, HEADER_TAGS, noted=completeness.NOTED_TAGS)
         for room in archive.rooms:
@@ -349,7 +350,7 @@ class Ingest:
         """
         elements = self._walker.finish()
         archive, peer = self._archive, self.arrival.calling_ae
-        found = header.read_header(elements, archive.assumed.of(peer))
+        found = self.header = header.read_header(elements, archive.assumed.of(peer))
         header.check_against(found, self.arrival)
         completeness.check(found, elements)
         uid = found.sop_instance_uid

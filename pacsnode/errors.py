@@ -137,6 +137,10 @@ class QueryTooLong(IndexFailure):
     """The index would need longer for a query than it may; one that asks for less may be answered."""
 
 
+class AuditFailure(PacsNodeError):
+    """The audit trail cannot be read or written."""
+
+
 class PeerFailure(PacsNodeError):
     """The remote node refused, vanished or ran into a deadline."""
 

@@ -17,6 +17,8 @@ from signal import Signals as Signal
 
 from pacsnode import __version__, log
 from pacsnode.archive import Archive
+from pacsnode.audit.opening import Auditing
+from pacsnode.audit.recorder import Recorder
 from pacsnode.codec import sandbox
 from pacsnode.codec.images import Scratch
 from pacsnode.codec.sandbox import Sandbox
@@ -39,6 +41,7 @@ from pacsnode.dimse.get import GetService
 from pacsnode.dimse.inquiry import ReportService
 from pacsnode.dimse.move import MoveService
 from pacsnode.dimse.reception import Reception
+from pacsnode.dimse.refusals import refusals
 from pacsnode.dimse.report import ReportCaller
 from pacsnode.dimse.server import Entity, Listener, Terms
 from pacsnode.dimse.store import StoreService
@@ -92,6 +95,7 @@ class Node:
         jobs: Runner,
         settle: Callable[[], None],
         read_config: Callable[[], Config],
+        auditing: Auditing,
         parts: Sequence[Part] = (),
     ) -> None:
         """``settle`` is called every now and then: it notes down how far the archive is settled.
@@ -106,6 +110,7 @@ class Node:
         self._sandbox = Sandbox(_CODEC_PROCESSES, sandbox.Limits(niceness=_CODEC_NICENESS))
         self._transcoder = Transcoder(self._sandbox, Scratch(config.node.data / "spool"))
         self._settle = settle
+        self._auditing = auditing
         self._admission = Admission(config.limits)
         self._allowances, self._complaints = Allowances(), Complaints()
         self._unknown = Sightings(archive.clock)
@@ -116,7 +121,8 @@ class Node:
         self._made = self._make(config, requestor)
         self._listeners: dict[Listener, Address] = {}
         own = Part(_TAKEN, self._prepare)
-        self._reload = Reload(config, read_config, (own, Part(["log"], _prepare_log), *parts))
+        all_parts = (own, Part(["log"], _prepare_log), *parts)
+        self._reload = Reload(config, read_config, all_parts, told=auditing.recorder.reconfigured)
 
     def run(self) -> None:
         """Listen, serve until a stop signal, drain. Raises CannotListen."""
@@ -178,16 +184,19 @@ class Node:
             any_called_ae=not config.access.match_called_ae,
             bindings=bindings.of_peers(config),
         )
-        reception = Reception(access, Identities(config), self._unknown, self._plain)
+        recorder = self._auditing.recorder
+        reception = Reception(access, Identities(config), self._unknown, self._plain, refusals(recorder))
         services = {
-            **_services(config, archive, access, requestor, self._transcoder),
-            CommandField.C_STORE_RQ: StoreService(archive, access, self._jobs.latency.note),
+            **_services(config, archive, access, requestor, self._transcoder, recorder),
+            CommandField.C_STORE_RQ: StoreService(archive, access, self._jobs.latency.note, audit=recorder),
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
             ),
             CommandField.N_EVENT_REPORT_RQ: ReportService(self._ledger.inquiries, archive.clock),
         }
-        entity = Entity(reception, self._admission, services, config.limits, self._allowances, self._complaints)
+        entity = Entity(
+            reception, self._admission, services, config.limits, self._allowances, self._complaints, recorder
+        )
         acceptor = tls.for_acceptor(config.tls) if config.node.tls_listen else None
         return _Made(entity, acceptor, requestor, certificates.expiries(config.tls.files))
 
@@ -261,7 +270,7 @@ class Node:
 
     def _degraded(self) -> list[str]:
         reasons = (getattr(part, "degraded", "") for part in (self._archive.store, self._archive.index))
-        return [*filter(None, reasons), *self._expiring()]
+        return [*filter(None, reasons), *self._auditing.degraded, *self._expiring()]
 
     def _expiring(self) -> list[str]:
         now, ahead = self._archive.clock(), timedelta(seconds=self._reload.config.tls.expiry_warning)
@@ -281,7 +290,12 @@ def _serving(listener: Listener) -> Iterator[Listener]:
 
 
 def _services(
-    config: Config, archive: Archive, access: Access, requestor: ssl.SSLContext | None, transcoder: Transcoder
+    config: Config,
+    archive: Archive,
+    access: Access,
+    requestor: ssl.SSLContext | None,
+    transcoder: Transcoder,
+    audit: Recorder,
 ) -> Mapping[int, Service]:
     ae_title = config.node.ae_title
     return {
@@ -292,10 +306,17 @@ def _services(
             ae_title,
             archive if config.find.read_headers else None,
             assumed=_assumptions(config),
+            audit=audit,
         ),
-        CommandField.C_GET_RQ: GetService(archive, access, transcoder),
+        CommandField.C_GET_RQ: GetService(archive, access, transcoder, audit=audit),
         CommandField.C_MOVE_RQ: MoveService(
-            archive, access, ae_title=ae_title, limits=config.limits, secure=requestor, transcoding=transcoder
+            archive,
+            access,
+            ae_title=ae_title,
+            limits=config.limits,
+            secure=requestor,
+            transcoding=transcoder,
+            audit=audit,
         ),
     }
 

@@ -4,6 +4,7 @@ import click
 
 from pacsnode import __version__
 from pacsnode.cli.command import Nouns
+from pacsnode.service import privacy
 
 _NOUNS = {
     "serve": "Run the node in the foreground.",
@@ -20,6 +21,7 @@ _NOUNS = {
     "quarantine": "List, show, release and drop what was set aside.",
     "job": "List and run jobs, which a node does by itself.",
     "backup": "Copy what is stored to another place, and bring it back.",
+    "audit": "Check and show the audit trail.",
     "reindex": "Build the index anew from the objects alone.",
     "conformance": "Write the DICOM conformance statement.",
     "selftest": "Prove the conformance statement over real associations.",
@@ -34,3 +36,4 @@ def main() -> None:
 
     Exit codes: 0 ok, 1 failed, 2 usage, 3 finished with findings, 75 try again later, 78 configuration.
     """
+    privacy.keep_private()

@@ -12,6 +12,10 @@ import click
 
 from pacsnode import app
 from pacsnode.archive import Archive
+from pacsnode.audit import opening as audit
+from pacsnode.audit.events import Result
+from pacsnode.audit.messages import Outcome as Failed
+from pacsnode.audit.recorder import Intake
 from pacsnode.cli import console, media
 from pacsnode.cli.command import Command, json_option, load_config
 from pacsnode.cli.media import Candidate, Skipped
@@ -22,6 +26,7 @@ from pacsnode.errors import BadDataset, MalformedUid, NodeRunning, NotAllowed, R
 from pacsnode.model import Arrival, Outcome, Uid
 
 _CALLING_AE = "IMPORT"
+_REFUSED = Result(Failed.MINOR_FAILURE, "files that cannot be stored")
 _DICOMDIR = Uid("1.2.840.10008.1.3.10")
 _READ_BYTES = 1024 * 1024
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
@@ -48,11 +53,19 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
     report = _Report()
     config = load_config()
     try:
-        with app.open_archive(config, read_only=False) as archive, console.progress("import") as advance:
-            importer = _Importer(archive, config)
-            for found in media.candidates(paths):
-                importer.take(found, report)
-                advance()
+        with (
+            app.open_archive(config, read_only=False) as archive,
+            audit.commanded(config, app.system_clock) as recorder,
+            console.progress("import") as advance,
+        ):
+            intake = recorder.media([str(path.absolute()) for path in paths])
+            try:
+                importer = _Importer(archive, config, intake)
+                for found in media.candidates(paths):
+                    importer.take(found, report)
+                    advance()
+            finally:
+                intake.end()
     except NodeRunning as error:
         raise NodeRunning(f"{error}, or send to the running node by C-STORE instead") from error
     _print(report, as_json=as_json)
@@ -62,8 +75,9 @@ def command(paths: tuple[Path, ...], as_json: bool) -> int:
 class _Importer:
     """Takes candidates into the archive."""
 
-    def __init__(self, archive: Archive, config: Config) -> None:
+    def __init__(self, archive: Archive, config: Config, intake: Intake) -> None:
         self._archive = archive
+        self._intake = intake
         self._called_ae = config.node.ae_title
         self._max_bytes = config.limits.dataset
         self._classes = app.storage_classes(config)
@@ -76,6 +90,7 @@ class _Importer:
         try:
             outcome, note = self._store(found)
         except RejectedByUs as error:
+            self._intake.refuse("", _REFUSED)
             report.not_imported.append(Skipped(found.name, str(error)))
             return
         if outcome is not None:
@@ -111,7 +126,10 @@ class _Importer:
         with self._archive.receive(arrival) as ingest:
             for chunk in self._chunks(candidate, head):
                 ingest.write(chunk)
-            return ingest.commit()
+            outcome = ingest.commit()
+            if ingest.header is not None:
+                self._intake.add(ingest.header, outcome)
+            return outcome
 
     def _identified(self, candidate: Candidate, head: part10.FileHead) -> part10.FileHead:
         """The head with the UIDs of the data set, which is read to its end for them."""

@@ -11,12 +11,16 @@ import click
 
 from pacsnode import app
 from pacsnode.archive import Archive
+from pacsnode.audit import opening as audit
+from pacsnode.audit.events import SUCCESS, Part, Result
+from pacsnode.audit.messages import Outcome
 from pacsnode.cli import console, export
 from pacsnode.cli.command import Group, json_option, load_config
 from pacsnode.config import Config, size_text
 from pacsnode.model import Instance, Level, OneOf, Query, Uid
 
 _Json = dict[str, object]
+_NOT_WRITTEN = Result(Outcome.MINOR_FAILURE, "objects that are damaged or missing")
 
 
 @click.group("study", cls=Group)
@@ -62,12 +66,21 @@ def export_study(uid: str, folder: Path, as_json: bool) -> int:
 
     DIR must be empty, or not there yet. Every digest is checked on the way; what fails is listed and not written.
     """
-    with app.open_archive(load_config(), read_only=True) as archive:
+    config = load_config()
+    with (
+        app.open_archive(config, read_only=True) as archive,
+        audit.commanded(config, app.system_clock) as recorder,
+    ):
         instances = instances_of(archive, uid)
         if folder.exists() and any(folder.iterdir()):
             raise click.ClickException(f"{folder} is not empty; choose an empty folder, or one that is not there yet")
         with console.progress("export", len(instances)) as advance:
             done = export.write(archive, instances, folder, advance)
+        failed = frozenset(finding.uid for finding in done.findings)
+        written = [one for one in instances if one.header.sop_instance_uid not in failed]
+        missing = [one for one in instances if one.header.sop_instance_uid in failed]
+        recorder.exported(str(folder.absolute()), _parts(written), SUCCESS)
+        recorder.exported(str(folder.absolute()), _parts(missing), _NOT_WRITTEN)
     findings = [{"uid": finding.uid, "key": finding.key, "problem": finding.problem} for finding in done.findings]
     if as_json:
         console.print_json({"study_uid": uid, "files": done.files, "bytes": done.size, "findings": findings})
@@ -76,6 +89,15 @@ def export_study(uid: str, folder: Path, as_json: bool) -> int:
             console.print_line(f"{finding.uid}  {finding.problem}")
         console.print_line(f"{done.files} files written, {size_text(done.size)}, {len(findings)} findings")
     return console.Exit.FINDINGS if findings else console.Exit.OK
+
+
+def _parts(instances: Sequence[Instance]) -> list[Part]:
+    """What the audit trail tells of instances: how many, by patient and class."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for header in (instance.header for instance in instances):
+        classes = counts.setdefault((header.patient_id, header.study_instance_uid), Counter())
+        classes[header.sop_class_uid] += 1
+    return [Part(patient_id, study_uid, classes) for (patient_id, study_uid), classes in counts.items()]
 
 
 def _studies(config: Config) -> list[_Json]:

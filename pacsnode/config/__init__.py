@@ -7,6 +7,7 @@ from pacsnode.config.schedule import Cron, Every, Schedule
 from pacsnode.config.table import Table
 from pacsnode.config.tables import (
     Access,
+    Audit,
     Commitment,
     Config,
     Find,
@@ -19,7 +20,7 @@ from pacsnode.config.tables import (
     UnknownPeers,
     UserIdentity,
 )
-from pacsnode.config.values import Address, Network, Right, duration_text, size_text
+from pacsnode.config.values import Address, Collector, Network, Right, duration_text, size_text
 from pacsnode.config.writer import beginning, peer_table, reference, sample, schema, toml
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "SYSTEM_FILE",
     "Access",
     "Address",
+    "Audit",
+    "Collector",
     "Commitment",
     "Config",
     "Cron",

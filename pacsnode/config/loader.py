@@ -61,8 +61,7 @@ def load(path: Path | None) -> Config:
         return _with_paths(Config(), Path("var").absolute(), Path())
     tables = _read(path)
     try:
-        # Validated as JSON: there a list may become a tuple and a string an enum, and all else stays strict.
-        config = Config.model_validate_json(json.dumps(tables, default=_unwanted))
+        config = Config.model_validate_json(tables)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {_explain(mistake)}" for mistake in error.errors())) from error
     folder = path.absolute().parent
@@ -78,7 +77,8 @@ def new_node(*, ae_title: str, listen: str, data: str) -> Node:
 
 
 def _with_paths(config: Config, data: Path, folder: Path) -> Config:
-    """The data folder, and the files of TLS, of users and of the backup where relative paths start at ``folder``."""
+    """The data folder, and the files of TLS, of users, of the backup and of the audit's collector where relative paths
+    start at ``folder``."""
     backup = _with_files(config.jobs.backup, folder, ("key_file", "credentials_file"))
     return config.model_copy(
         update={
@@ -86,6 +86,7 @@ def _with_paths(config: Config, data: Path, folder: Path) -> Config:
             "tls": _with_files(config.tls, folder, ("certificate", "key", "client_ca", "peer_ca")),
             "access": _with_files(config.access, folder, ("users_file", "token_key")),
             "jobs": config.jobs.model_copy(update={"backup": backup}),
+            "audit": _with_files(config.audit, folder, ("syslog_ca", "syslog_certificate", "syslog_key")),
         }
     )
 
@@ -103,15 +104,18 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> str:
+    """The tables as JSON: there a list may become a tuple and a string an enum, and all else stays strict."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return json.dumps(tomllib.loads(path.read_text("utf-8")), default=_unwanted)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; name a readable file by --config") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; TOML is UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}; correct the syntax there") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: tables or lists nested too deep; no key takes such") from error
+    except ValueError as error:  # its own error, or that of a number with thousands of digits
+        raise ConfigError(f"{path}: not TOML: {_plain(str(error))}; correct the syntax there") from error
 
 
 def _unwanted(moment: object) -> dict[str, str]:
@@ -163,6 +167,10 @@ def _keys(table: str) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = _plain(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + "…"
+
+
+def _plain(text: str) -> str:
+    """The text without line breaks and whatever else a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -20,9 +20,11 @@ from pacsnode.config.values import (
     MIB,
     Address,
     AeTitle,
+    AuditFile,
     Buffer,
     CertificateName,
     CharacterSet,
+    CollectorOrNone,
     Count,
     DataFolder,
     Deadline,
@@ -248,6 +250,31 @@ class Commitment(Table):
     """Time from the request after which a report that never got through is given up."""
 
 
+class Audit(Table):
+    """The audit trail: who did what with whose data (PS3.15 A.5), see docs/operations.md."""
+
+    file: AuditFile = Path("audit/audit.log")
+    """The file that grows; a relative path starts at the folder of the data. Its signing key lies beside it."""
+    rotate: Annotated[Size, Field(ge=4 * KIB)] = 64 * MIB
+    """Size from which the file is put away, named by its last record, and a new one is begun; nothing is deleted."""
+    syslog: CollectorOrNone = None
+    """A collector, too: "tls://HOST:PORT" (RFC 5425; port 6514) or "udp://HOST:PORT" (RFC 5426; port 514)."""
+    syslog_ca: PemFile = ""
+    """Certificates of the CAs that sign the collector's; a relative path starts at this file's folder."""
+    syslog_certificate: PemFile = ""
+    """Our certificate for the collector; "" is the one of table [tls], where there is one."""
+    syslog_key: PemFile = ""
+    """The private key of `syslog_certificate`."""
+
+    @model_validator(mode="after")
+    def _collector_has_its_files(self) -> Self:
+        if self.syslog is not None and self.syslog.protocol == "tls" and not self.syslog_ca:
+            raise ValueError("syslog_ca: missing; syslog by TLS needs the path of a PEM file there")
+        if bool(self.syslog_certificate) != bool(self.syslog_key):
+            raise ValueError("syslog_certificate and syslog_key go together; both, or none")
+        return self
+
+
 class Log(Table):
     """What is written to stderr."""
 
@@ -267,6 +294,7 @@ class Config(Table):
     find: Find = Find()
     commitment: Commitment = Commitment()
     jobs: Jobs = Jobs()
+    audit: Audit = Audit()
     log: Log = Log()
 
     @property

@@ -39,6 +39,8 @@ _NO_PORT = re.compile(r"\[[^\[\]]+\]|[^\[\]:]+")
 _DICOM_TLS_PORT = 2762  # PS3.15 B.12
 _LISTENER = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
+_COLLECTOR = re.compile(r"(tls|udp)://(?:\[([^\[\]]+)\]|([^\[\]:/]+))(?::([0-9]{1,5}))?")
+_SYSLOG_PORTS = {"tls": 6514, "udp": 514}  # RFC 5425 4.1, RFC 5426 3.3
 _UID = re.compile(r"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
 _SINGLE_BYTE = "6|13|100|101|109|110|126|127|138|144|148|166|203"
 # PS3.3 Tables C.12-2 to C.12-5
@@ -67,6 +69,17 @@ class Address(NamedTuple):
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+class Collector(NamedTuple):
+    """Where audit messages go: the ``protocol`` is "tls" or "udp"; an IPv6 ``host`` is without its brackets."""
+
+    protocol: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol}://{Address(self.host, self.port)}"
 
 
 def ae_title(text: str) -> str:
@@ -102,6 +115,32 @@ def _address(value: object) -> Address:
         return Address(_host(found[1] or found[2]), int(found[3]))
     except ValueError as error:
         raise ValueError(f"not an address to listen on; {allowed}") from error
+
+
+def _collector(value: object) -> Collector | None:
+    if isinstance(value, Collector):
+        return value
+    if value == "" or value is None:
+        return None
+    allowed = '"tls://HOST:PORT" or "udp://HOST:PORT", or "" for none'
+    found = _COLLECTOR.fullmatch(value) if isinstance(value, str) else None
+    port = int(found[4] or _SYSLOG_PORTS[found[1]]) if found is not None else 0
+    if found is None or not 1 <= port <= 65535:
+        raise ValueError(f"not a collector's address; {allowed}")
+    try:
+        return Collector(found[1], _host(found[2] or found[3]), port)
+    except ValueError as error:
+        raise ValueError(f"not a collector's address; {allowed}") from error
+
+
+def _collector_text(collector: Collector | None) -> str:
+    return str(collector) if collector is not None else ""
+
+
+def _audit_file(path: Path) -> Path:
+    if path == Path() or path.parts[0].startswith("~"):
+        raise ValueError("not a file's path; an absolute path, or one relative to the folder of the data")
+    return path
 
 
 def _uid(text: str) -> str:
@@ -296,6 +335,13 @@ Fingerprint = Annotated[str, AfterValidator(_fingerprint), PlainSerializer("sha2
 """SHA-256 of a certificate or of its public key, as 64 hexadecimal digits; ``"sha256:…"`` in a file."""
 DataFolder = Annotated[Path, AfterValidator(_data_folder)]
 IndexFolder = Annotated[Path, AfterValidator(_index_folder)]
+AuditFile = Annotated[Path, AfterValidator(_audit_file)]
+CollectorOrNone = Annotated[
+    Collector | None,
+    PlainValidator(_collector),
+    PlainSerializer(_collector_text, return_type=str),
+    _text_schema("tls://collector.example:6514"),
+]
 CharacterSet = Annotated[str, AfterValidator(_character_set), Field(examples=["ISO_IR 100"])]
 """A value of Specific Character Set (0008,0005); "" is none."""
 SopClass = Annotated[str, AfterValidator(_uid)]

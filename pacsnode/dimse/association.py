@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from pacsnode.audit.events import Actor
+from pacsnode.audit.recorder import Intake
 from pacsnode.config import Limits
 from pacsnode.dimse import status
 from pacsnode.dimse.connection import Connection
@@ -143,12 +145,18 @@ class Association:
         self.limits = transport.limits
         self.peer_address = transport.connection.peer_address
         self.served = 0  # operations answered
+        self.intake: Intake | None = None  # what was stored over it, for the audit trail
         self.largest_value = pdu.largest_value(answer.maximum_length, transport.limits.pdu_hard_cap)
         self._transport = transport
         self._connection = transport.connection
         self._cancelled: set[int] = set()
         self._outbox: Outbox | None = None
         self._is_released = False
+
+    @property
+    def actor(self) -> Actor:
+        """The peer, for the audit trail."""
+        return Actor(self.titles.calling_ae, self.peer_address, self.titles.user)
 
     def outbox(self) -> Outbox:
         """Where other threads may post requests of ours from now on; they are sent between two messages of the peer.
@@ -372,6 +380,8 @@ def serve_operations(association: Association, services: Mapping[int, Service]) 
         _serve_operations(association, services)
     finally:
         association.hang_up()
+        if association.intake is not None:
+            association.intake.end()
 
 
 def _serve_operations(association: Association, services: Mapping[int, Service]) -> None:

@@ -163,7 +163,7 @@ class Delivery:
     def _count_done(self) -> None:
         while self._done:
             instance, code = self._done.popleft()
-            self._operation.counts.record(instance.header.sop_instance_uid, code)
+            self._operation.count(instance, code)
 
     def _cut(self) -> None:
         """The requester is gone or the index has failed: nobody waits for the destination."""

@@ -9,12 +9,15 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from pacsnode import log
+from pacsnode.audit import recorder
+from pacsnode.audit.events import Result
+from pacsnode.audit.recorder import Recorder
 from pacsnode.dicom import identifier
 from pacsnode.dicom.attributes import Attribute
 from pacsnode.dicom.charset import Assumptions
 from pacsnode.dicom.identifier import FindRequest, Rules
 from pacsnode.dicom.response import MatchEncoder
-from pacsnode.dimse import contexts, status
+from pacsnode.dimse import contexts, results, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import Complaints
@@ -55,6 +58,7 @@ class FindService:
         headers: HeaderSource | None = None,
         *,
         assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
+        audit: Recorder | None = None,
     ) -> None:
         """``assumed``: in which character set a query that declares none is read, and answered where that can be."""
         self._index = index
@@ -62,6 +66,7 @@ class FindService:
         self._access = access
         self._retrieve_ae_title = retrieve_ae_title
         self._assumed = assumed
+        self._audit = audit or recorder.silent()
         self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
@@ -74,12 +79,14 @@ class FindService:
             if answers.comment:
                 extra[Element.ERROR_COMMENT] = answers.comment
         except (PeerFailure, ProtocolViolation):
+            self._tell(association, request, answers.identifier, results.BROKEN_OFF)
             raise
         except PacsNodeError as error:
             code = status.of(status.FIND, error)
             extra[Element.ERROR_COMMENT] = status.comment(error)
             if self._complaints.allows("query_failed", association.peer_address):
                 log.event("query_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
+        self._tell(association, request, answers.identifier, results.of(code))
         answers.finish(code, extra)
         log.event(
             "find",
@@ -89,8 +96,18 @@ class FindService:
             status=f"{code:04X}",
         )
 
+    def _tell(self, association: Association, request: Message, data: bytes, result: Result) -> None:
+        context = request.context
+        self._audit.queried(
+            association.actor,
+            sop_class=context.abstract_syntax,
+            syntax=context.transfer_syntax,
+            identifier=data,
+            result=result,
+        )
+
     def _answer(self, association: Association, request: Message, answers: _Answers) -> int:
-        data = request.data_set(association.limits.identifier)
+        data = answers.identifier = request.data_set(association.limits.identifier)
         self._access.check(association.titles.calling_ae, "find")
         service, root = contexts.QUERY_RETRIEVE.get(request.context.abstract_syntax, (None, None))
         if service != CommandField.C_FIND_RQ or root is None:
@@ -132,11 +149,13 @@ class _Answers:
     """The responses to one request, sent many at a time, the last ones together with the final response.
 
     ``matches``: pending responses so far; known even when the query fails half-way. ``comment``: for the final one.
+    ``identifier``: what they answer, once it is read.
     """
 
     def __init__(self, association: Association, request: Message) -> None:
         self.matches = 0
         self.comment = ""
+        self.identifier = b""
         self._association = association
         self._request = request
         self._context_id = request.context.context_id

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from pacsnode.archive import Archive
+from pacsnode.audit import recorder
+from pacsnode.audit.recorder import Recorder
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.retrieve import RetrieveOperation
@@ -17,15 +19,23 @@ from pacsnode.model import Instance
 class GetService:
     """Sends what is asked for in the contexts where the requester is SCP of storage."""
 
-    def __init__(self, archive: Archive, access: Access, transcoding: Transcoding | None = None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        access: Access,
+        transcoding: Transcoding | None = None,
+        *,
+        audit: Recorder | None = None,
+    ) -> None:
         """``transcoding``: for requesters that do not take what is compressed."""
         self._archive = archive
         self._access = access
         self._transcoding = transcoding
+        self._audit = audit or recorder.silent()
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-GET-RQ."""
-        operation = RetrieveOperation(self._archive, association, request)
+        operation = RetrieveOperation(self._archive, association, request, audit=self._audit)
         operation.serve(self._access, "get", self._send_all)
 
     def _send_all(self, operation: RetrieveOperation) -> None:

@@ -9,6 +9,9 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import partial
 
 from pacsnode.archive import Archive
+from pacsnode.audit import recorder
+from pacsnode.audit.events import Actor
+from pacsnode.audit.recorder import Recorder
 from pacsnode.config import Limits
 from pacsnode.dimse import peers
 from pacsnode.dimse.access import Access
@@ -43,6 +46,7 @@ class MoveService:
         limits: Limits,
         secure: ssl.SSLContext | None = None,
         transcoding: Transcoding | None = None,
+        audit: Recorder | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``secure``: for destinations with TLS, see ``tls.for_requestor``; ``transcoding``: for those that do not take
@@ -53,12 +57,13 @@ class MoveService:
         self._limits = limits
         self._secure = secure
         self._transcoding = transcoding or NothingTranscoded()
+        self._audit = audit or recorder.silent()
         self._monotonic = monotonic
         self._breaker = CircuitBreaker(monotonic)
 
     def serve(self, association: Association, request: Message) -> None:
         """Answer one C-MOVE-RQ."""
-        operation = RetrieveOperation(self._archive, association, request, monotonic=self._monotonic)
+        operation = RetrieveOperation(self._archive, association, request, audit=self._audit, monotonic=self._monotonic)
         operation.serve(self._access, "move", self._send_all)
 
     def _send_all(self, operation: RetrieveOperation) -> None:
@@ -66,6 +71,7 @@ class MoveService:
             operation.request.command.text(Element.MOVE_DESTINATION),
             calling_ae=operation.association.titles.calling_ae,
         )
+        operation.transfer.destination = Actor(destination.ae_title, destination.host)
         kinds = self._archive.index.kinds(operation.query)
         for group in grouped(kinds, self._transcoding, peers.MAX_CONTEXTS):
             # Other groups have an association of their own; a kind that appeared since then is in none, and fails.

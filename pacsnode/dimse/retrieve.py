@@ -9,12 +9,14 @@ from contextlib import closing
 
 from pacsnode import log
 from pacsnode.archive import Archive
+from pacsnode.audit.events import Part
+from pacsnode.audit.recorder import Recorder
 from pacsnode.dicom import identifier
-from pacsnode.dimse import contexts, status
+from pacsnode.dimse import contexts, results, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.errors import PacsNodeError, PeerFailure, ProtocolViolation, SopClassNotSupported
-from pacsnode.model import Instance, Level, Query, Uid
+from pacsnode.model import Instance, Level, OneOf, Query, Uid
 from pacsnode.wire.command import MEDIUM_PRIORITY, Element
 
 _MAX_COUNT = 0xFFFF  # VR US; a larger retrieve goes on, its counters stay there
@@ -77,9 +79,11 @@ class RetrieveOperation:
         association: Association,
         request: Message,
         *,
+        audit: Recorder,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.association = association
+        self.transfer = audit.transfer(association.actor)
         self.request = request
         self.archive = archive
         self.query = Query(level=Level.STUDY)
@@ -102,11 +106,13 @@ class RetrieveOperation:
             code = status.CANCEL
             extra = self.counts.fields(with_remaining=True)
         except (PeerFailure, ProtocolViolation):
+            self.transfer.end(results.BROKEN_OFF, _wanted(self.query))
             raise
         except PacsNodeError as error:
             code = status.of(status.RETRIEVE, error)
             extra = {Element.ERROR_COMMENT: status.comment(error)}
             log.event("retrieve_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
+        self.transfer.end(results.of(code), _wanted(self.query))
         association.respond(request, code, extra, self._failed_uids())
         log.event(
             operation,
@@ -125,13 +131,23 @@ class RetrieveOperation:
     def instances(self) -> Generator[Instance, None, None]:
         """The instances asked for, in pages."""
         with closing(self.archive.index.instances(self.query)) as found:
-            yield from found
+            for instance in found:
+                self.transfer.begin(instance.header)
+                yield instance
 
     def report(self, instance: Instance, code: int) -> None:
         """Count a sub-operation and tell the requester now and then; raises Cancelled when it has asked to stop."""
-        self.counts.record(instance.header.sop_instance_uid, code)
+        self.count(instance, code)
         self._untold += 1
         self.attend()
+
+    def count(self, instance: Instance, code: int) -> None:
+        """Count a sub-operation by the status of its C-STORE."""
+        self.counts.record(instance.header.sop_instance_uid, code)
+        if results.of(code).outcome:
+            self.transfer.fail(instance.header)
+        else:
+            self.transfer.complete(instance.header)
 
     def attend(self) -> None:
         """Listen to the requester and tell it how far we are; raises as ``listen`` does."""
@@ -172,3 +188,13 @@ class RetrieveOperation:
         if not self.counts.failed_uids:
             return None
         return identifier.encode_failed_uids(self.counts.failed_uids, self.request.context.transfer_syntax)
+
+
+def _wanted(query: Query) -> Part:
+    """What was asked for, as far as one patient and study stand for it."""
+    single = {
+        name: condition.values[0]
+        for name in ("patient_id", "study_instance_uid")
+        if isinstance(condition := query.conditions.get(name), OneOf) and len(condition.values) == 1
+    }
+    return Part(single.get("patient_id", ""), single.get("study_instance_uid", ""), {})

@@ -20,6 +20,8 @@ from pynetdicom.presentation import PresentationContext as Proposed
 from pynetdicom.transport import AssociationServer, RequestHandler
 
 from pacsnode import log
+from pacsnode.audit import recorder
+from pacsnode.audit.recorder import Recorder
 from pacsnode.config import Limits
 from pacsnode.dicom import part10
 from pacsnode.dimse import contexts, negotiation, waiting
@@ -55,6 +57,7 @@ class Entity:
     limits: Limits
     allowances: Allowances = field(default_factory=Allowances)
     complaints: Complaints = field(default_factory=Complaints)
+    audit: Recorder = field(default_factory=recorder.silent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,8 @@ class _Handler(RequestHandler):
             secured.do_handshake()
         except OSError as error:
             secured.close()
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                self.terms.entity.audit.handshake_failed(address, explained(error))
             raise PeerFailure(f"TLS handshake failed: {explained(error)}") from error
         return SecureConnection(secured, address, limits.response)
 
@@ -293,6 +298,8 @@ class _Handler(RequestHandler):
             entity.admission.remove(association)
             raise
         entity.reception.welcome(request, caller)
+        if found.is_proven:
+            entity.audit.authenticated(association.actor)
         return association
 
     def _reject(self, connection: Connection, request: Request, caller: Caller, rejection: Rejection) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pacsnode.errors import (
+    AuditFailure,
     BackupDamaged,
     BackupFailure,
     BadDataset,
@@ -75,6 +76,7 @@ _NOT_EXPECTED: dict[type[PacsNodeError], int] = {
     ConfigError: 0xA7FE,
     NodeRunning: 0xA7FD,
     JobRunning: 0xA7FD,
+    AuditFailure: 0xA7FC,
     CannotListen: 0xA7FC,
     BackupFailure: 0xA7FD,
     BackupDamaged: 0xA7FD,
@@ -119,6 +121,7 @@ FIND: Table = {
     ConfigError: 0xC001,
     NodeRunning: 0xC001,
     JobRunning: 0xC001,
+    AuditFailure: 0xC001,
     CannotListen: 0xC001,
     BackupFailure: 0xC001,
     BackupDamaged: 0xC001,

@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from pacsnode import log
 from pacsnode.archive import Archive, Ingest
-from pacsnode.dimse import contexts, status
+from pacsnode.audit import recorder
+from pacsnode.audit.recorder import Intake, Recorder
+from pacsnode.dimse import contexts, results, status
 from pacsnode.dimse.access import Access
 from pacsnode.dimse.association import Association, Message
 from pacsnode.dimse.complaints import Complaints
@@ -31,11 +33,19 @@ _AT = struct.Struct("<HH")
 class StoreService:
     """Takes instances in; Success is said only after the archive has made one durable."""
 
-    def __init__(self, archive: Archive, access: Access, noted: Callable[[float], None] = lambda seconds: None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        access: Access,
+        noted: Callable[[float], None] = lambda seconds: None,
+        *,
+        audit: Recorder | None = None,
+    ) -> None:
         """``noted`` is told how long each commit took."""
         self._archive = archive
         self._noted = noted
         self._access = access
+        self._audit = audit or recorder.silent()
         self._complaints = Complaints()
 
     def serve(self, association: Association, request: Message) -> None:
@@ -46,6 +56,7 @@ class StoreService:
         try:
             size, outcome = self._receive(association, request, Uid(class_uid), Uid(instance_uid))
         except (PeerFailure, ProtocolViolation) as error:
+            self._intake(association).refuse(request.context.abstract_syntax, results.BROKEN_OFF)
             self._log_refused(association, instance_uid, error)
             raise
         except PacsNodeError as error:
@@ -83,7 +94,14 @@ class StoreService:
             began = time.perf_counter()
             outcome = ingest.commit()
             self._noted(time.perf_counter() - began)
+            if ingest.header is not None:
+                self._intake(association).add(ingest.header, outcome)
             return ingest.size, outcome
+
+    def _intake(self, association: Association) -> Intake:
+        if association.intake is None:
+            association.intake = self._audit.intake(association.actor)
+        return association.intake
 
     def _refuse(self, association: Association, request: Message, error: PacsNodeError) -> None:
         request.drain()
@@ -93,6 +111,7 @@ class StoreService:
         if isinstance(error, FaultyElement):
             # Offending Element belongs to A9xx and Cxxx, not to A7xx (PS3.7 Annex C).
             extra[Element.OFFENDING_ELEMENT] = _AT.pack(error.tag >> 16, error.tag & 0xFFFF)
+        self._intake(association).refuse(request.context.abstract_syntax, results.of(code))
         association.respond(request, code, extra)
         instance_uid = request.command.text(Element.AFFECTED_SOP_INSTANCE_UID)
         self._log_refused(association, instance_uid, error, status=f"{code:04X}")

@@ -27,10 +27,14 @@ class IdentityBusy(PacsNodeError):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A user that was accepted. ``response`` is what the answer says of it; None where none was asked for."""
+    """A user that was accepted. ``response`` is what the answer says of it; None where none was asked for.
+
+    ``is_proven``: by a passcode or a token.
+    """
 
     name: str
     response: bytes | None
+    is_proven: bool = False
 
 
 class Identities:
@@ -67,7 +71,8 @@ class Identities:
         if is_required and offered.type == IdentityType.USERNAME:
             raise IdentityRefused("a name alone proves nothing")
         name, response = self._check(offered, caller, deadline)
-        return Admitted(name, response if offered.wants_answer else None)
+        is_proven = offered.type != IdentityType.USERNAME
+        return Admitted(name, response if offered.wants_answer else None, is_proven)
 
     def _policy_of(self, calling_ae: str) -> UserIdentity:
         return self._policies.get(calling_ae, self._policy)

@@ -29,11 +29,20 @@ class Part:
 class Reload:
     """Reads the configuration anew when it is called. Safe to use from several threads."""
 
-    def __init__(self, config: Config, read: Callable[[], Config], parts: Collection[Part]) -> None:
-        """``config``: the one in effect. ``read``: the one to be; raises ConfigError."""
+    def __init__(
+        self,
+        config: Config,
+        read: Callable[[], Config],
+        parts: Collection[Part],
+        *,
+        told: Callable[[str], None] = lambda changed: None,
+    ) -> None:
+        """``config``: the one in effect. ``read``: the one to be; raises ConfigError. ``told`` hears which keys have
+        changed."""
         self._config = config
         self._read = read
         self._parts = parts
+        self._told = told
         self._lock = threading.Lock()
 
     @property
@@ -56,6 +65,8 @@ class Reload:
                 systemd.notify("READY=1", "STATUS=the configuration was not read anew: see the log")
                 raise ConfigError("a fault of ours, which the log tells the place of; the old one stays") from error
             log.event("reloaded", changed=",".join(changed) or "nothing")
+            if changed:
+                self._told(", ".join(changed))
             systemd.notify("READY=1", "STATUS=the configuration was read anew")
             return changed
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pacsnode.archive import Archive
+from pacsnode.audit.recorder import Recorder, silent
 from pacsnode.config import Limits
 from pacsnode.dicom.charset import Assumptions
 from pacsnode.dimse import server
@@ -27,6 +28,7 @@ from pacsnode.dimse.find import FindService
 from pacsnode.dimse.get import GetService
 from pacsnode.dimse.move import MoveService
 from pacsnode.dimse.reception import Reception
+from pacsnode.dimse.refusals import refusals
 from pacsnode.dimse.send import Transcoding
 from pacsnode.dimse.server import Entity, Listener
 from pacsnode.dimse.store import StoreService
@@ -133,6 +135,7 @@ class Nodes:
         assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
         read_headers: bool = False,
         transcoding: Transcoding | None = None,
+        audit: Recorder | None = None,
     ) -> Running:
         """A listener that answers as PACSNODE; with few storage classes, since all of them take a tenth of a second."""
         index = index or SqliteIndex(self._folder / "index.db")
@@ -144,16 +147,17 @@ class Nodes:
         access = Access(titles=(AE_TITLE, "ALIAS"), peers=peers)
         services: dict[int, Service] = {
             CommandField.C_ECHO_RQ: EchoService(access),
-            CommandField.C_STORE_RQ: StoreService(archive, access, commits.append),
+            CommandField.C_STORE_RQ: StoreService(archive, access, commits.append, audit=audit),
             CommandField.C_FIND_RQ: FindService(
-                index, access, AE_TITLE, archive if read_headers else None, assumed=assumed
+                index, access, AE_TITLE, archive if read_headers else None, assumed=assumed, audit=audit
             ),
-            CommandField.C_GET_RQ: GetService(archive, access, transcoding),
+            CommandField.C_GET_RQ: GetService(archive, access, transcoding, audit=audit),
             CommandField.C_MOVE_RQ: MoveService(
-                archive, access, ae_title=AE_TITLE, limits=limits, transcoding=transcoding
+                archive, access, ae_title=AE_TITLE, limits=limits, transcoding=transcoding, audit=audit
             ),
         }
-        entity = Entity(Reception(access), Admission(limits), services, limits)
+        told = audit or silent()
+        entity = Entity(Reception(access, refused=refusals(told)), Admission(limits), services, limits, audit=told)
         listener = server.listen(
             ("127.0.0.1", 0),
             entity,

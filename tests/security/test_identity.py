@@ -34,7 +34,7 @@ def in_time() -> float:
 def test_passcodes_are_for_tls(identities: Identities) -> None:
     """A passcode in plain text from another machine is refused, right as it is; a mere name is not."""
     for caller in (FAR_SECURED, HERE):
-        assert Admitted("anna", b"") == identities.admit("A", ANNA, caller, in_time())
+        assert Admitted("anna", b"", is_proven=True) == identities.admit("A", ANNA, caller, in_time())
     named = ANNA._replace(type=IdentityType.USERNAME)
 
     assert "anna" == identities.admit("A", named, FAR, in_time()).name
