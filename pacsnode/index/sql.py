@@ -297,7 +297,9 @@ def _exists_value(column: str, separator: str, test: Callable[[str], Clause], nu
     sql = (
         f"EXISTS (WITH RECURSIVE part (number, value, rest) AS (SELECT 0, '', {column} || '{separator}' UNION ALL"
         f" SELECT number + 1, substr(rest, 1, instr(rest, '{separator}') - 1),"
-        f" substr(rest, instr(rest, '{separator}') + 1) FROM part WHERE rest <> '')"
+        f" substr(rest, instr(rest, '{separator}') + 1) FROM part"
+        # Not until nothing is left: SQLite cuts a text at a NUL in it, and with it goes the separator at the end.
+        f" WHERE instr(rest, '{separator}') > 0)"
         f" SELECT 1 FROM part WHERE {position} AND {tested.sql})"
     )
     return Clause(sql, tested.values)

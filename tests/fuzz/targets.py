@@ -37,6 +37,7 @@ from pacsnode.errors import (
 from pacsnode.model import Arrival, Level, Match, Uid
 from pacsnode.wire import command
 from pacsnode.wire.command import Element
+from pacsnode.wire.items import read_identity
 from pacsnode.wire.pdu import ControlPdu, Fragment, PduLimits, PduSplitter, PduType
 
 SYNTAXES = (
@@ -250,7 +251,9 @@ def _association_pdu(pdu: ControlPdu) -> None:
     try:
         if pdu.type == PduType.ASSOCIATE_RQ:
             request = negotiation.read_request(pdu.data)
-            negotiation.answer(request, {}, 16384)
+            negotiation.answer(request, {}, 16384, request.identity)
+            if request.identity is not None:
+                read_identity(request.identity)
             negotiation.request(
                 calling_ae="A", called_ae="B", proposed=request.proposed, maximum_length=1, roles=request.roles
             )
@@ -292,11 +295,10 @@ def _sequences_apart(stream: bytes, syntax_uid: Uid) -> None:
 
 
 def _recoded(stream: bytes, syntax_uid: Uid) -> None:
-    try:
-        for _ in recode.to_default_syntax([stream], syntax_uid, max_bytes=_INFLATED_BYTES):
-            pass
-    except BadDataset:
-        pass
+    for convert in (recode.to_default_syntax, recode.to_explicit_syntax):
+        with suppress(BadDataset):
+            for _ in convert([stream], syntax_uid, max_bytes=_INFLATED_BYTES):
+                pass
 
 
 def _answered(asked: FindRequest, syntax_uid: Uid) -> None:

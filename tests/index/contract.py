@@ -63,6 +63,15 @@ class IndexContract:
         assert all(index.holds(key(number)) for number in (1, 2, 3))
         assert Totals(1, 1, 1, 1, 1003) == index.totals()
 
+    def test_a_null_character_among_several_values(self, index: Index) -> None:
+        """A text with a NUL, which some devices send, makes no query endless."""
+        index.add(instance(1, header(patient_id="A\\B\0C")))
+        index.add(instance(2, header("1.2.4.1", "1.2.4", "1.2.4.0", patient_id="D\\E")))
+
+        for wanted in (["A"], ["D"], ["E"]):
+            assert 1 == len(names_found(index, Level.STUDY, "patient_id", patient_id=OneOf(tuple(wanted))))
+        assert [] == names_found(index, Level.STUDY, "patient_id", patient_id=Wildcard("*x*"))
+
     def test_late_arrival_does_not_become_current(self, index: Index) -> None:
         """The larger key is current whichever came first, so that threads may overtake each other."""
         index.add(instance(2))
