@@ -67,7 +67,7 @@ lock: $(VENV)/supply
 # The software bill of materials of what the lock file says, as CycloneDX JSON.
 sbom: $(VENV)/supply
 	@mkdir -p build
-	$(SUPPLY)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+	$(SUPPLY)/cyclonedx-py requirements --output-reproducible --output-format JSON \
 	  --output-file build/pacsnode.cdx.json requirements.lock
 	@echo wrote build/pacsnode.cdx.json
 

@@ -17,7 +17,7 @@ from pacsnode.config import Config
 from pacsnode.security import authority, certificates
 from pacsnode.security.authority import Credentials
 
-_OPEN_MODE, _SECRET_MODE, _FOLDER_MODE = 0o644, 0o600, 0o750
+_OPEN_MODE, _SECRET_MODE, _FOLDER_MODE = 0o640, 0o600, 0o750
 _NODE, _AUTHORITY = "node", "ca"
 
 _folder_option = click.option(

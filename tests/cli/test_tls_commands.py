@@ -42,7 +42,7 @@ def test_init_makes_what_the_node_needs(site: Folder) -> None:
     assert 0 == said.exit_code
     assert {"ca", "node", "CT01", "WS"} == {path.stem for path in folder.iterdir()}
     assert {0o600} == {mode(path) for path in folder.glob("*.key")}
-    assert {0o644} == {mode(path) for path in folder.glob("*.pem")}
+    assert {0o640} == {mode(path) for path in folder.glob("*.pem")}
     assert {"archive.example.org", "10.0.0.1", "pacsnode"} == names(folder / "node.pem")
     assert {"10.0.0.5", "ct01"} == names(folder / "CT01.pem")
     tls.for_acceptor(loaded.tls)

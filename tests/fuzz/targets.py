@@ -37,6 +37,7 @@ from pacsnode.errors import (
 from pacsnode.model import Arrival, Level, Match, Uid
 from pacsnode.wire import command
 from pacsnode.wire.command import Element
+from pacsnode.wire.items import read_identity
 from pacsnode.wire.pdu import ControlPdu, Fragment, PduLimits, PduSplitter, PduType
 
 SYNTAXES = (
@@ -90,7 +91,10 @@ def data_sets(data: bytes) -> None:
     whole = _walked(stream, syntax_uid, len(stream) or 1)
 
     assert _walked(stream, syntax_uid, cut) == whole
-    assert (_walked(stream, syntax_uid, cut, skips=True) is None) == (whole is None)
+    # An element that is there twice is looked at where it is wanted alone.
+    passed_by = _walked(stream, syntax_uid, len(stream) or 1, wanted=frozenset())
+    assert _walked(stream, syntax_uid, cut, wanted=frozenset(), skips=True) == passed_by
+    assert whole is None or passed_by is not None
     _sequences_apart(stream, syntax_uid)
     if whole is None:
         return
@@ -250,7 +254,9 @@ def _association_pdu(pdu: ControlPdu) -> None:
     try:
         if pdu.type == PduType.ASSOCIATE_RQ:
             request = negotiation.read_request(pdu.data)
-            negotiation.answer(request, {}, 16384)
+            negotiation.answer(request, {}, 16384, request.identity)
+            if request.identity is not None:
+                read_identity(request.identity)
             negotiation.request(
                 calling_ae="A", called_ae="B", proposed=request.proposed, maximum_length=1, roles=request.roles
             )
@@ -262,11 +268,11 @@ def _association_pdu(pdu: ControlPdu) -> None:
         pass
 
 
-def _walked(stream: bytes, syntax_uid: Uid, cut: int, *, skips: bool = False) -> Elements | None:
+def _walked(
+    stream: bytes, syntax_uid: Uid, cut: int, *, wanted: frozenset[int] | None = None, skips: bool = False
+) -> Elements | None:
     """What the walk over the stream in pieces tells; None where it is refused."""
-    walker = DataSetWalker(
-        syntax_uid, frozenset() if skips else None, max_elements=10_000, max_inflated_bytes=_INFLATED_BYTES
-    )
+    walker = DataSetWalker(syntax_uid, wanted, max_elements=10_000, max_inflated_bytes=_INFLATED_BYTES)
     at = 0
     try:
         while at < len(stream):
@@ -292,11 +298,10 @@ def _sequences_apart(stream: bytes, syntax_uid: Uid) -> None:
 
 
 def _recoded(stream: bytes, syntax_uid: Uid) -> None:
-    try:
-        for _ in recode.to_default_syntax([stream], syntax_uid, max_bytes=_INFLATED_BYTES):
-            pass
-    except BadDataset:
-        pass
+    for convert in (recode.to_default_syntax, recode.to_explicit_syntax):
+        with suppress(BadDataset):
+            for _ in convert([stream], syntax_uid, max_bytes=_INFLATED_BYTES):
+                pass
 
 
 def _answered(asked: FindRequest, syntax_uid: Uid) -> None:

@@ -66,7 +66,7 @@ LEVEL, STUDY_UID, SERIES_UID, INSTANCE_UID, NAME, PATIENT_ID = (
 )  # fmt: skip
 NAMES_PER_ASSOCIATION = 25
 OURS = re.compile(
-    r"(?:objects(?:/.*)?|spool(?:/[0-9a-f/]+)?|quarantine|lock|mark|node\.sock|ballast|(?:index|commitments|jobs)\.db"
+    r"(?:objects(?:/.*)?|audit(?:/(?:audit\.log(?:\.[a-z0-9]+)?|signing\.(?:key|pub)|lock))?|spool(?:/[0-9a-f/]+)?|quarantine|lock|mark|node\.sock|ballast|(?:index|commitments|jobs)\.db"
     r"(?:-wal|-shm)?|[a-z]+\.db(?:-wal|-shm)?)\Z"
 )
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?:INFO|WARNING|ERROR) event=[a-z_]+(?: [a-z_]+=.*)?\n\Z")
