@@ -80,10 +80,10 @@ $(VENV)/supply: $(VENV)/bin/python
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process.
 tools:
-	@(for tool in storescu findscu movescu getscu echoscu dcmdump dciodvfy openssl faketime; do command -v $$tool || exit; done) >/dev/null || { \
-	  echo "installing Debian's dcmtk, dicom3tools, openssl and faketime, which the tests use"; \
-	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends dcmtk dicom3tools openssl faketime; } || { \
-	    echo "make: they could not be installed; run: apt-get install dcmtk dicom3tools openssl faketime" >&2; exit 1; }; }
+	@(for tool in storescu findscu movescu getscu echoscu dcmdump dciodvfy openssl faketime systemd-analyze; do command -v $$tool || exit; done) >/dev/null || { \
+	  echo "installing Debian's dcmtk, dicom3tools, openssl, faketime and systemd, which the tests use"; \
+	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends dcmtk dicom3tools openssl faketime systemd; } || { \
+	    echo "make: they could not be installed; run: apt-get install dcmtk dicom3tools openssl faketime systemd" >&2; exit 1; }; }
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -45,7 +45,7 @@ from pacsnode.dimse.refusals import refusals
 from pacsnode.dimse.report import ReportCaller
 from pacsnode.dimse.server import Entity, Listener, Terms
 from pacsnode.dimse.store import StoreService
-from pacsnode.errors import CannotListen, IndexFailure, PacsNodeError
+from pacsnode.errors import CannotListen, IndexFailure, IndexFull, PacsNodeError
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.schedule import scheduled
 from pacsnode.model import Peer
@@ -53,7 +53,7 @@ from pacsnode.security import bindings, certificates
 from pacsnode.security.callers import Sighting, Sightings
 from pacsnode.security.certificates import Expiry
 from pacsnode.security.identity import Identities
-from pacsnode.service import control, descriptors, systemd
+from pacsnode.service import activation, control, descriptors, systemd, watchdog
 from pacsnode.service.job_order import JobOrder
 from pacsnode.service.reload import Part, Reload
 from pacsnode.service.signals import Signals
@@ -64,6 +64,7 @@ _WARN_SECONDS = 86_400.0
 _ALLOCATIONS_BEFORE_COLLECTION = 20_000
 _CODEC_PROCESSES = min(4, os.cpu_count() or 1)  # most that decode for retrieves at a time
 _CODEC_NICENESS = 5  # who stores comes before who decodes
+_ANSWER_SECONDS = 5.0  # for the watchdog: of a loop that accepts
 _REPORT_END_SECONDS = 2.0  # for the thread of the reports to see that it was cut off
 # What listeners and index were made with stays until they are made again.
 _FIXED = {"limits.query_deadline", "limits.association_deadline"}
@@ -120,6 +121,7 @@ class Node:
         self._commitments = _commitments(config, archive, ledger, self._caller)
         self._made = self._make(config, requestor)
         self._listeners: dict[Listener, Address] = {}
+        self._activation = activation.handed_over()
         own = Part(_TAKEN, self._prepare)
         all_parts = (own, Part(["log"], _prepare_log), *parts)
         self._reload = Reload(config, read_config, all_parts, told=auditing.recorder.reconfigured)
@@ -133,6 +135,7 @@ class Node:
             stack.enter_context(self._sandbox)
             plain = [stack.enter_context(self._listener(at, secured=False)) for at in self._config.node.listen]
             secured = [stack.enter_context(self._listener(at, secured=True)) for at in self._config.node.tls_listen]
+            self._leave_unused()
             orders = {"job": JobOrder(self._jobs)}
             stack.enter_context(control.answering(self._config.node.data, self._answers(), orders))
             self._commitments.start()
@@ -146,6 +149,7 @@ class Node:
                 ae_title=self._config.node.ae_title,
                 version=__version__,
             )
+            stack.enter_context(watchdog.feeding(self._trouble))
             systemd.notify("READY=1", f"STATUS=listening on {','.join(map(_text, plain + secured))}")
             received = self._await_stop(signals)
             log.event("stopping", signal=received.name, associations=self._admission.associations)
@@ -154,6 +158,25 @@ class Node:
             # Listeners go on while we drain, so that new requests hear of temporary congestion and come again later.
             self._admission.drain(self._reload.config.limits.drain)
         log.event("stopped")
+
+    def _leave_unused(self) -> None:
+        for address in self._activation.close():
+            log.event("socket_unused", level=logging.WARNING, address=address)
+
+    def _trouble(self) -> str:
+        """Why this node is of no use as it is; "" where all is well: every listener accepts, and the index writes.
+
+        A full disk is no trouble that starting again would end.
+        """
+        if stuck := [_text(one) for one in self._listeners if not one.is_serving(_ANSWER_SECONDS)]:
+            return f"nobody accepts on {', '.join(stuck)}"
+        try:
+            self._archive.index.pulse()
+        except IndexFull:
+            return ""
+        except IndexFailure as error:
+            return str(error)
+        return ""
 
     def _await_stop(self, signals: Signals) -> Signal:
         """Settle every now and then, and reload when told to, until a signal to stop."""
@@ -230,6 +253,7 @@ class Node:
                 storage=contexts.storage_classes(self._config.storage.private_sop_classes),
                 accepts_unknown=terms.accepts_unknown,
                 tls=terms.tls,
+                adopted=self._activation.take(address),
             )
         except OSError as error:
             raise CannotListen(

@@ -77,8 +77,12 @@ def listen(
     storage: frozenset[Uid],
     accepts_unknown: bool,
     tls: ssl.SSLContext | None = None,
+    adopted: socket.socket | None = None,
 ) -> Listener:
-    """Bind and listen on an address; associations are served once ``serve_forever`` runs. Raises OSError."""
+    """Bind and listen on an address; associations are served once ``serve_forever`` runs. Raises OSError.
+
+    ``adopted`` is a socket that listens there already, and belongs to the listener from now on.
+    """
     # pynetdicom would log identifiers, which hold patient data.
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     application_entity = AE(ae_title)
@@ -91,6 +95,7 @@ def listen(
         server_class=Listener,
         request_handler=_Handler,
         terms=Terms(entity, accepts_unknown, tls),
+        adopted=adopted,
     )
     return cast(Listener, made)
 
@@ -101,8 +106,10 @@ class Listener(AssociationServer):
     request_queue_size = 1024  # a burst of connections that overflows it costs the next good one a second or three
     socket: _Socket
 
-    def __init__(self, *args: Any, terms: Terms, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, terms: Terms, adopted: _Socket | None = None, **kwargs: Any) -> None:
         self.terms = terms
+        self._adopted = adopted
+        self._goes_round = threading.Event()
         self._stopped = threading.Event()
         self._wake_reader, self._wake_writer = socket.socketpair()
         super().__init__(*args, **kwargs)
@@ -110,6 +117,24 @@ class Listener(AssociationServer):
         patience = math.ceil(self.terms.entity.limits.association_deadline)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, patience)
         self.supported: dict[str, Proposed] = {str(context.abstract_syntax): context for context in self.contexts}
+
+    def server_bind(self) -> None:
+        """Bind, but for a socket that was handed over."""
+        if self._adopted is None:
+            super().server_bind()
+            return
+        self.socket.close()
+        self.socket = self._adopted
+        self.server_address = self.socket.getsockname()
+
+    def is_serving(self, seconds: float) -> bool:
+        """Does the loop that accepts go round within this time? Asked by one thread, while ``serve_forever`` runs.
+
+        No connection is made for it: it would need rights, and who floods the port could have the node taken for dead.
+        """
+        self._goes_round.clear()
+        self._wake_writer.send(b"\0")
+        return self._goes_round.wait(seconds)
 
     def adopt(self, terms: Terms) -> None:
         """Take connections on these terms from now on; those that are there keep theirs."""
@@ -126,11 +151,14 @@ class Listener(AssociationServer):
                 for key in ready:
                     if key.data is not None:
                         self._heard(room, *key.data)
+                    elif key.fileobj is self._wake_reader:
+                        self._wake_reader.recv(_A_FEW_BYTES)
                 # Last, since those who went have left their descriptors behind.
                 if any(key.fileobj is self.socket for key in ready):
                     self._accept(room)
                 for sock in room.overdue():
                     self._drop(room, sock)
+                self._goes_round.set()
             for sock in room.everybody():
                 self._drop(room, sock)
 

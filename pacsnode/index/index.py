@@ -90,6 +90,10 @@ class Index(Protocol):
         One that was rebuilt is another one. A key that came may have gone again, and may come in two pages.
         """
 
+    def pulse(self) -> None:
+        """Return once what writes has had its turn, having written nothing. Raises IndexFailure where it cannot write,
+        or will not any more."""
+
     def problems(self, seconds: float) -> list[str]:
         """What is wrong with the database itself; empty also when that time was too short to look at all of it."""
 

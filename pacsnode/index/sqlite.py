@@ -176,6 +176,10 @@ class SqliteIndex:
             yield from (Key(row[0]) for row in rows)
             rows = self._rows(statement % ">", rows[-1][0])
 
+    def pulse(self) -> None:
+        """An empty transaction, in its turn. Raises IndexFailure."""
+        self._writing().run(lambda: None)
+
     def problems(self, seconds: float) -> list[str]:
         """What SQLite finds wrong with the file; empty also when it could not look through all of it in that time."""
         with self._readers.reader() as reader:

@@ -28,11 +28,13 @@ class LiveNode:
         min_free: str = "1 MiB",
         storage: str = 'ballast = "0 B"',
         launcher: Sequence[str] = (),
+        listen: str = "127.0.0.1:0",
+        descriptors: Sequence[int] = (),
     ) -> None:
         """``tables``: what is appended to the configuration, e.g. "[limits]\\nidle = \\"5 s\\"".
 
         ``node_keys``: further keys of its [node] table. ``storage``: more lines of its table. ``launcher``: a command
-        that becomes the one that is appended to it.
+        that becomes the one that is appended to it. ``descriptors`` are those of ours that it inherits.
         """
         self.folder = folder
         self.config = folder / "pacsnode.toml"
@@ -42,12 +44,14 @@ class LiveNode:
         self._tables = tables if "[jobs.integrity]" in tables else f"{tables}\n[jobs.integrity]\nenabled = false\n"
         self._node_keys = node_keys
         self._launcher = launcher
+        self._listen = listen
+        self._descriptors = descriptors
         self._changed = threading.Condition()
 
     def __enter__(self) -> LiveNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
-            self.run("init", str(self.folder), "--listen", "127.0.0.1:0")
+            self.run("init", str(self.folder), "--listen", self._listen)
             begun = self.config.read_text().replace("[node]\n", f"[node]\n{self._node_keys}", 1)
             self.config.write_text(f"{begun}\n{self._storage}{self._tables}\n")
         self.start()
@@ -65,6 +69,7 @@ class LiveNode:
             [*self._launcher, sys.executable, "-m", "pacsnode", "serve", "--config", str(self.config)],
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=self._descriptors,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
