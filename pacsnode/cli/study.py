@@ -1,4 +1,4 @@
-"""``pacsnode study``: list, show, export."""
+"""``pacsnode study``: list, show, export; the verbs that change something are in ``deletion``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from pacsnode import app
 from pacsnode.archive import Archive
-from pacsnode.cli import console, export
+from pacsnode.cli import console, deletion, export
 from pacsnode.cli.command import Group, json_option, load_config
 from pacsnode.config import Config, size_text
 from pacsnode.model import Instance, Level, OneOf, Query, Uid
@@ -21,7 +21,11 @@ _Json = dict[str, object]
 
 @click.group("study", cls=Group)
 def command() -> None:
-    """List, show and export studies."""
+    """List, show, export and delete studies."""
+
+
+for _verb in deletion.COMMANDS:
+    command.add_command(_verb)
 
 
 @command.command("list")
@@ -42,12 +46,16 @@ def list_studies(as_json: bool) -> int:
 @json_option
 def show(uid: str, as_json: bool) -> int:
     """Show the series and instances of a study, with their versions."""
-    with app.open_archive(load_config(), read_only=True) as archive:
+    config = load_config()
+    with app.open_archive(config, read_only=True) as archive:
         instances = instances_of(archive, uid)
         versions = {instance.header.sop_instance_uid: _versions(archive, instance) for instance in instances}
+    hold = deletion.hold_on(config, uid)
     if as_json:
-        console.print_json(_study(instances, versions))
+        console.print_json({**_study(instances, versions), "hold": deletion.hold_json(hold)})
         return console.Exit.OK
+    if hold is not None:
+        console.print_line(f"under a hold of {hold.who} since {hold.at:%Y-%m-%d}: {hold.reason}")
     headings = ("SERIES", "MODALITY", "NUMBER", "INSTANCE", "NUMBER", "BYTES", "VERSIONS")
     console.print_table(headings, [(*_line(one), len(versions[one.header.sop_instance_uid])) for one in instances])
     return console.Exit.OK
