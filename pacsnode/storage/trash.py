@@ -81,7 +81,7 @@ class Trash:
     def count(self, name: str) -> int:
         """How many objects of a deletion are here."""
         with _translated("look into the trash"):
-            return sum(1 for file in self._files(name) if file != _NOTE)
+            return sum(1 for file in self._files(name) if file.endswith(".dcm"))
 
     def drop(self, name: str) -> None:
         """Remove all that is here of a deletion, durably."""
