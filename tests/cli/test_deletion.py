@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from pacsnode import app
 from pacsnode.config import Config
+from pacsnode.model import Uid
+from pacsnode.retention.records import Deletion, Item, State
 from tests.cli.folder import STUDY, Folder, image
 
 
@@ -146,3 +151,24 @@ def _stored(path: Path, tables: str) -> Folder:
         (path / "source" / f"{number}.dcm").write_bytes(image(f"2.25.3.{number}", filling=400))
     assert 0 == folder.run("import", path / "source").exit_code
     return folder
+
+
+@pytest.mark.parametrize("first", [("reindex",), ("study", "undelete", STUDY), ("job", "run", "housekeeping")])
+def test_cut_short_before_the_objects_went(archive: Folder, first: tuple[str, ...]) -> None:
+    """Whatever is run first after a kill between rows and objects, the study stays deleted, and can be brought back."""
+    config = archive.config
+    with app.open_archive(config, read_only=False) as opened, app.deletions(config, opened) as deletions:
+        rows, now = opened.index.of_study(Uid(STUDY)), opened.clock()
+        begun = Deletion("00" * 8, Uid(STUDY), "test", "admin", now, now, State.DELETING, 0, 0, "", None)
+        items = [Item(row.stored.key, row.header.sop_instance_uid, row.stored.digest, row.stored.size) for row in rows]
+        deletions.ledger.begin(begun, items)
+        opened.index.strike_many([item.key for item in items])
+    assert 4 == len(archive.objects())
+    (archive.data / "mark").unlink()  # as after a kill: recovery looks at everything
+
+    assert 0 == archive.run(*first).exit_code
+    if first[0] != "study":
+        assert 1 == len(archive.objects())
+        assert ["2.25.9"] == [row["study_uid"] for row in archive.answer("study", "list")]
+        assert 3 == archive.answer("study", "undelete", STUDY)["versions"]
+    assert {"checked": 4, "findings": []} == archive.answer("verify")
