@@ -31,6 +31,12 @@ from pacsnode.jobs.ledger import Ledger as RunLedger
 from pacsnode.jobs.runner import Runner
 from pacsnode.model import Inquiry, Peer, Probe, Reference, Uid
 from pacsnode.recovery import MarkFile
+from pacsnode.retention import order as deletion_order
+from pacsnode.retention.deletions import Deletions
+from pacsnode.retention.ledger import NAME as RETENTION_FILE
+from pacsnode.retention.ledger import Ledger as RetentionLedger
+from pacsnode.retention.order import DeletionOrder
+from pacsnode.retention.witness import AuditWitness, Witness, nobody
 from pacsnode.service import signals
 from pacsnode.service.reload import Part
 from pacsnode.storage.ballast import Ballast
@@ -117,6 +123,7 @@ def open_archive(config: Config, *, read_only: bool) -> Iterator[Archive]:
         stack.callback(index.close)
         archive = Archive(store, index, system_clock, assumptions(config), rooms=_rooms_of_index(config))
         if not read_only:
+            roster.settle_deletions(config, archive, path.parent)
             stack.enter_context(recovery.kept_settled(archive, mark_file(config), leftovers=store.sweep()))
             stack.callback(index.close)  # before the mark says that nothing is open any more
         yield archive
@@ -160,16 +167,41 @@ def serve(config: Config, read_config: Callable[[], Config]) -> None:
         open_archive(config, read_only=False) as archive,
         contextlib.closing(open_ledger(config)) as ledger,
         audit.running(config, system_clock) as auditing,
-        engaged_jobs(config, archive) as (jobs, part),
+        engaged_jobs(config, archive, AuditWitness(auditing.recorder)) as (jobs, part),
+        deletions(config, archive, AuditWitness(auditing.recorder)) as studies,
     ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
         ballast(config).restore(spare)
-        Node(config, archive, ledger, jobs, settle, read_config, auditing, [part]).run()
+        orders = {deletion_order.NAME: DeletionOrder(studies)}
+        parts = [part, roster.grace_part(studies)]
+        Node(config, archive, ledger, jobs, settle, read_config, auditing, parts, orders).run()
 
 
-def engaged_jobs(config: Config, archive: Archive) -> contextlib.AbstractContextManager[tuple[Runner, Part]]:
+def engaged_jobs(
+    config: Config, archive: Archive, witness: Witness = nobody
+) -> contextlib.AbstractContextManager[tuple[Runner, Part]]:
     """A runner of all jobs over an open archive, and what has it take another configuration. Raises IndexFailure."""
-    return roster.engaged(config, archive, index_path(config).parent)
+    return roster.engaged(config, archive, index_path(config).parent, witness)
+
+
+def deletions(
+    config: Config, archive: Archive, witness: Witness = nobody
+) -> contextlib.AbstractContextManager[Deletions]:
+    """What deletes studies and brings them back. Raises IndexFailure."""
+    return roster.deletions(config, archive, index_path(config).parent, witness)
+
+
+@contextlib.contextmanager
+def audited(config: Config) -> Iterator[AuditWitness]:
+    """For a command that deletes or brings back: what it does is told to the audit trail. Raises AuditFailure."""
+    with audit.commanded(config, system_clock) as recorder:
+        yield AuditWitness(recorder)
+
+
+def known_deletions(config: Config) -> contextlib.AbstractContextManager[RetentionLedger | None]:
+    """The ledger of deletions and holds, beside a running node; None where there never was any. Raises IndexFailure."""
+    path = index_path(config).with_name(RETENTION_FILE)
+    return contextlib.closing(RetentionLedger(path)) if path.exists() else contextlib.nullcontext()
 
 
 def known_runs(config: Config) -> contextlib.AbstractContextManager[RunLedger | None]:
@@ -282,6 +314,7 @@ def reindex(config: Config) -> Generator[Finding | None, None, None]:
     with hold(config.node.data):
         _make_folder(current.parent)
         _finish_swap(current)
+        roster.take_deleted(config, current.parent)
         with contextlib.closing(_begun_or_new(building)) as index:
             store = open_store(config, read_only=False)
             yield from Archive(store, index, system_clock, assumptions(config)).rebuild()

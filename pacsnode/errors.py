@@ -101,6 +101,14 @@ class ObjectUnreadable(ObjectDamaged):
     """The disk does not give an object back; perhaps it will another time."""
 
 
+class StudyHeld(PacsNodeError):
+    """A study under a legal hold, which nothing deletes."""
+
+
+class StudyNotKept(PacsNodeError):
+    """A study that is not stored here, or not in the trash (any more)."""
+
+
 class CodecFailure(PacsNodeError):
     """Pixels that were not encoded or decoded; the object they are in is as it was."""
 

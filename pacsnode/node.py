@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from signal import Signals as Signal
+from types import MappingProxyType
 
 from pacsnode import __version__, log
 from pacsnode.archive import Archive
@@ -98,10 +99,12 @@ class Node:
         read_config: Callable[[], Config],
         auditing: Auditing,
         parts: Sequence[Part] = (),
+        orders: Mapping[str, control.Order] = MappingProxyType({}),
     ) -> None:
         """``settle`` is called every now and then: it notes down how far the archive is settled.
 
         ``read_config`` reads the configuration anew; ``parts`` are those besides the node's own that it concerns.
+        ``orders``: what the node can be told to do besides running a job, by name.
         Raises ConfigError for the files of TLS.
         """
         self._config = config
@@ -111,6 +114,7 @@ class Node:
         self._sandbox = Sandbox(_CODEC_PROCESSES, sandbox.Limits(niceness=_CODEC_NICENESS))
         self._transcoder = Transcoder(self._sandbox, Scratch(config.node.data / "spool"))
         self._settle = settle
+        self._orders: Mapping[str, control.Order] = {"job": JobOrder(jobs), **orders}
         self._auditing = auditing
         self._admission = Admission(config.limits)
         self._allowances, self._complaints = Allowances(), Complaints()
@@ -136,8 +140,7 @@ class Node:
             plain = [stack.enter_context(self._listener(at, secured=False)) for at in self._config.node.listen]
             secured = [stack.enter_context(self._listener(at, secured=True)) for at in self._config.node.tls_listen]
             self._leave_unused()
-            orders = {"job": JobOrder(self._jobs)}
-            stack.enter_context(control.answering(self._config.node.data, self._answers(), orders))
+            stack.enter_context(control.answering(self._config.node.data, self._answers(), self._orders))
             self._commitments.start()
             stack.callback(self._commitments.stop, self._config.limits.connect + _REPORT_END_SECONDS)
             stack.enter_context(scheduled(self._jobs, self._archive.clock, end_seconds=self._config.limits.drain))

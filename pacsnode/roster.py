@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from pacsnode import config as configuration
 from pacsnode.archive import Archive
+from pacsnode.audit import opening as audit
+from pacsnode.compression.database import STATE_FILE as COMPRESSION_FILE
+from pacsnode.compression.database import CompressionState
 from pacsnode.compression.job import CompressionJob, may_go_at_once
 from pacsnode.compression.policy import policy_of
-from pacsnode.config import Config
+from pacsnode.config import Config, rules
 from pacsnode.housekeeping import Housekeeping
 from pacsnode.integrity.ledger import Ledger as IntegrityLedger
 from pacsnode.integrity.repair import Copies, Repairer
@@ -24,12 +27,24 @@ from pacsnode.jobs.job import Job
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.zone import zone_named
+from pacsnode.model import Key
+from pacsnode.retention.deletions import Deletions, take_objects
+from pacsnode.retention.job import IsSafe, RetentionJob
+from pacsnode.retention.ledger import NAME as RETENTION_FILE
+from pacsnode.retention.ledger import Ledger as RetentionLedger
+from pacsnode.retention.witness import AuditWitness, Witness, nobody
 from pacsnode.service.reload import Part
+from pacsnode.storage.filesystem import FilesystemStore
 
 if TYPE_CHECKING:
     from pacsnode.backup.backup import NodeBackup
 
-_STATE_FILES = ("jobs.db", "compression.db", "integrity.db")  # what lies beside the index and is not made of it
+_STATE_FILES = (
+    "jobs.db",
+    "compression.db",
+    "integrity.db",
+    RETENTION_FILE,
+)  # what lies beside the index and is not made of it
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Premises:
     ledger: Ledger
     folder: Path
     stack: ExitStack
+    witness: Witness = nobody
 
 
 def _housekeeping(premises: Premises) -> Job:
@@ -102,6 +118,28 @@ def _compression(premises: Premises) -> Job:
     return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go_at_once)
 
 
+def _retention(premises: Premises) -> Job:
+    config, table = premises.config, premises.config.jobs.retention
+    return RetentionJob(
+        premises.archive,
+        premises.stack.enter_context(deletions(config, premises.archive, premises.folder, premises.witness)),
+        [rules.parse(text) for text in table.rules],
+        requires_backup=table.require_backup,
+        opened_backup=lambda: _opened_backup(premises),
+    )
+
+
+@contextmanager
+def _opened_backup(premises: Premises) -> Iterator[IsSafe | None]:
+    if not premises.config.jobs.backup.target:
+        yield None
+        return
+    from pacsnode.backup.copies import BackupCopies  # as above
+
+    with node_backup(premises.config, premises.folder).opened() as (knowledge, vault):
+        yield BackupCopies(knowledge, vault).is_sound
+
+
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "housekeeping": _housekeeping,
     "integrity": _integrity,
@@ -109,6 +147,7 @@ _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
     "backup": _backup,
     "backup_verify": _backup_verify,
     "backup_drill": _backup_drill,
+    "retention": _retention,
 }
 """Each job by its name, which is that of its table in the configuration, ``[jobs.NAME]``."""
 
@@ -121,20 +160,72 @@ def node_backup(config: Config, folder: Path) -> NodeBackup:
     return backup.from_config(config, folder, state, configuration.toml(config))
 
 
+@contextmanager
+def deletions(config: Config, archive: Archive, folder: Path, witness: Witness = nobody) -> Iterator[Deletions]:
+    """What deletes studies of this node; for what changes anything the lock must be held. Raises IndexFailure."""
+    with closing(RetentionLedger(folder / RETENTION_FILE)) as ledger, ExitStack() as stack:
+        yield Deletions(
+            archive,
+            FilesystemStore(config.node.data, read_only=True).trash,
+            ledger,
+            folder,
+            grace=timedelta(seconds=config.jobs.retention.grace),
+            original_of=_original_of(folder, stack),
+            witness=witness,
+        )
+
+
+def _original_of(folder: Path, stack: ExitStack) -> Callable[[Key], Key | None]:
+    opened: list[CompressionState] = []
+
+    def original_of(key: Key) -> Key | None:
+        if not opened and (folder / COMPRESSION_FILE).exists():
+            opened.append(stack.enter_context(closing(CompressionState(folder / COMPRESSION_FILE))))
+        return opened[0].original_of(key) if opened else None
+
+    return original_of
+
+
+def settle_deletions(config: Config, archive: Archive, folder: Path) -> None:
+    """Complete the deletions that a process was killed over, before anybody looks at store and index."""
+    with ExitStack() as stack:
+        if (folder / RETENTION_FILE).exists() and stack.enter_context(
+            deletions(config, archive, folder)
+        ).ledger.under_way():
+            recorder = stack.enter_context(audit.commanded(config, archive.clock))
+            stack.enter_context(deletions(config, archive, folder, AuditWitness(recorder))).settle()
+
+
+def grace_part(deletions: Deletions) -> Part:
+    """What has deletions take another grace."""
+
+    def prepare(config: Config) -> Callable[[], None]:
+        return lambda: setattr(deletions, "grace", timedelta(seconds=config.jobs.retention.grace))
+
+    return Part(["jobs.retention.grace"], prepare)
+
+
+def take_deleted(config: Config, folder: Path) -> None:
+    """Let no object of a deletion that was cut short be among the others, without a look at the index."""
+    if (folder / RETENTION_FILE).exists():
+        with closing(RetentionLedger(folder / RETENTION_FILE)) as ledger:
+            take_objects(FilesystemStore(config.node.data, read_only=True).trash, ledger)
+
+
 def open_ledger(config: Config, folder: Path) -> Ledger:
     """The ledger of runs in the folder of the index; works beside a running node. Raises IndexFailure."""
     return Ledger(folder / "jobs.db", config.node.ae_title)
 
 
 @contextmanager
-def engaged(config: Config, archive: Archive, folder: Path) -> Iterator[tuple[Runner, Part]]:
+def engaged(config: Config, archive: Archive, folder: Path, witness: Witness = nobody) -> Iterator[tuple[Runner, Part]]:
     """A runner of all jobs, for which the data folder's lock must be held unless they are only rehearsed; and what has
     it take another configuration.
 
     Raises IndexFailure, and what the jobs raise when they are made.
     """
     with closing(open_ledger(config, folder)) as ledger, ExitStack() as stack:
-        premises = Premises(config, archive, ledger, folder, stack)
+        premises = Premises(config, archive, ledger, folder, stack, witness)
         runner = Runner(_duties(premises), ledger, clock=archive.clock)
         yield runner, Part(["jobs"], _Reloading(runner, premises).prepare)
 

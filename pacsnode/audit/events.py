@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pacsnode.audit.messages import Action, Code, Message, Outcome, Participant, Subject
+from pacsnode.model import Instance
 
 _ACTIVITY = Code("110100", "Application Activity")
 _LOG_USED = Code("110101", "Audit Log Used")
@@ -81,6 +83,15 @@ class Result:
 SUCCESS = Result()
 
 
+def parts_of(instances: Sequence[Instance]) -> list[Part]:
+    """What is told of instances: how many, by patient, study and class."""
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for header in (instance.header for instance in instances):
+        classes = counts.setdefault((header.patient_id, header.study_instance_uid), Counter())
+        classes[header.sop_class_uid] += 1
+    return [Part(patient_id, study_uid, classes) for (patient_id, study_uid), classes in counts.items()]
+
+
 @dataclass(frozen=True, slots=True)
 class Narrator:
     """This node, telling what happened at a time."""
@@ -128,11 +139,10 @@ class Narrator:
         people = (self._operator(_SOURCE), target)
         return self._message(_EXPORT, Action.READ, at, people, subjects=_subjects(part), result=result)
 
-    def deleted(self, at: datetime, part: Part, result: Result) -> Message:
-        """A study was removed; the reason is the result's description (A.5.3.8)."""
-        return self._message(
-            _DELETED, Action.DELETE, at, (self._operator(),), subjects=_subjects(part, 14), result=result
-        )
+    def deleted(self, at: datetime, part: Part, result: Result, who: str = "") -> Message:
+        """A study was removed; the reason is the result's description (A.5.3.8). ``who``: not that of the process."""
+        people = (replace(self, person=who or self.person).operator(),)
+        return self._message(_DELETED, Action.DELETE, at, people, subjects=_subjects(part, 14), result=result)
 
     def queried(
         self, at: datetime, who: Actor, *, sop_class: str, syntax: str, identifier: bytes, result: Result

@@ -96,9 +96,13 @@ class Recorder:
         )
         self._sink.post(message)
 
-    def deleted(self, part: Part, reason: str) -> None:
-        """A study was deleted."""
-        self._sink.post(self._narrator.deleted(self.clock(), part, Result(Outcome.SUCCESS, reason)))
+    def deleted(self, part: Part, reason: str, who: str = "") -> None:
+        """A study was deleted, as ``who`` has told the process."""
+        self._sink.post(self._narrator.deleted(self.clock(), part, Result(Outcome.SUCCESS, reason), who))
+
+    def undeleted(self, part: Part) -> None:
+        """Instances of a deleted study are back."""
+        self._sink.post(self._narrator.imported(self.clock(), ["trash"], part, Action.CREATE, SUCCESS))
 
     def exported(self, folder: str, parts: Iterable[Part], result: Result = SUCCESS) -> None:
         """Instances were written to files."""

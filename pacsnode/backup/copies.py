@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
@@ -11,7 +11,7 @@ from pacsnode.backup.database import Knowledge
 from pacsnode.backup.vault import Vault
 from pacsnode.dicom import part10
 from pacsnode.errors import BackupDamaged, NotInBackup, ObjectDamaged
-from pacsnode.model import Uid
+from pacsnode.model import Instance, Uid
 
 _IN_MEMORY_BYTES = 16 * 1024 * 1024
 
@@ -22,6 +22,19 @@ class BackupCopies:
     def __init__(self, knowledge: Knowledge, vault: Vault) -> None:
         self._knowledge = knowledge
         self._vault = vault
+
+    def is_sound(self, instance: Instance, told: Callable[[int], None]) -> bool:
+        """Is the object of the instance in the backup, read now to its last byte? ``told`` hears of what was read.
+
+        What is damaged there is copied again by the next run. Raises BackupFailure where it cannot be read now.
+        """
+        for copied in self._knowledge.of_content(instance.stored.digest):
+            if copied.key != instance.stored.key:
+                continue
+            if not self._vault.problem_of(copied.piece, told):
+                return True
+            self._knowledge.copy_again(copied.piece.digest)
+        return False
 
     @contextmanager
     def fetch(self, uid: Uid, digest: str) -> Iterator[BinaryIO | None]:

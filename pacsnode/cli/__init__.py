@@ -16,7 +16,7 @@ _NOUNS = {
     "user": "Add, remove and list the users of passcodes.",
     "tls": "Make a small CA and certificates.",
     "import": "Store files, folders and zips.",
-    "study": "List, show and export studies.",
+    "study": "List, show, export and delete studies.",
     "verify": "Check what is stored: digests, structure, index.",
     "quarantine": "List, show, release and drop what was set aside.",
     "job": "List and run jobs, which a node does by itself.",

@@ -117,7 +117,11 @@ def _run(config: Config, name: str, advance: _Advance) -> JobReport:
     told = control.order(config.node.data, "job", name=name)
     if told is not None:
         return _listen(name, told, advance)
-    with app.open_archive(config, read_only=False) as archive, app.engaged_jobs(config, archive) as (runner, _):
+    with (
+        app.open_archive(config, read_only=False) as archive,
+        app.audited(config) as witness,
+        app.engaged_jobs(config, archive, witness) as (runner, _),
+    ):
         runner.abandon_open_runs()
         with _interruptible(runner.stop):
             return runner.run_by_hand(name, advance)

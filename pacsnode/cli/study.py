@@ -1,4 +1,4 @@
-"""``pacsnode study``: list, show, export."""
+"""``pacsnode study``: list, show, export; the verbs that change something are in ``deletion``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import click
 from pacsnode import app
 from pacsnode.archive import Archive
 from pacsnode.audit import opening as audit
-from pacsnode.audit.events import SUCCESS, Part, Result
+from pacsnode.audit.events import SUCCESS, Result, parts_of
 from pacsnode.audit.messages import Outcome
-from pacsnode.cli import console, export
+from pacsnode.cli import console, deletion, export
 from pacsnode.cli.command import Group, json_option, load_config
 from pacsnode.config import Config, size_text
 from pacsnode.model import Instance, Level, OneOf, Query, Uid
@@ -25,7 +25,11 @@ _NOT_WRITTEN = Result(Outcome.MINOR_FAILURE, "objects that are damaged or missin
 
 @click.group("study", cls=Group)
 def command() -> None:
-    """List, show and export studies."""
+    """List, show, export and delete studies."""
+
+
+for _verb in deletion.COMMANDS:
+    command.add_command(_verb)
 
 
 @command.command("list")
@@ -46,12 +50,16 @@ def list_studies(as_json: bool) -> int:
 @json_option
 def show(uid: str, as_json: bool) -> int:
     """Show the series and instances of a study, with their versions."""
-    with app.open_archive(load_config(), read_only=True) as archive:
+    config = load_config()
+    with app.open_archive(config, read_only=True) as archive:
         instances = instances_of(archive, uid)
         versions = {instance.header.sop_instance_uid: _versions(archive, instance) for instance in instances}
+    hold = deletion.hold_on(config, uid)
     if as_json:
-        console.print_json(_study(instances, versions))
+        console.print_json({**_study(instances, versions), "hold": deletion.hold_json(hold)})
         return console.Exit.OK
+    if hold is not None:
+        console.print_line(f"under a hold of {hold.who} since {hold.at:%Y-%m-%d}: {hold.reason}")
     headings = ("SERIES", "MODALITY", "NUMBER", "INSTANCE", "NUMBER", "BYTES", "VERSIONS")
     console.print_table(headings, [(*_line(one), len(versions[one.header.sop_instance_uid])) for one in instances])
     return console.Exit.OK
@@ -79,8 +87,8 @@ def export_study(uid: str, folder: Path, as_json: bool) -> int:
         failed = frozenset(finding.uid for finding in done.findings)
         written = [one for one in instances if one.header.sop_instance_uid not in failed]
         missing = [one for one in instances if one.header.sop_instance_uid in failed]
-        recorder.exported(str(folder.absolute()), _parts(written), SUCCESS)
-        recorder.exported(str(folder.absolute()), _parts(missing), _NOT_WRITTEN)
+        recorder.exported(str(folder.absolute()), parts_of(written), SUCCESS)
+        recorder.exported(str(folder.absolute()), parts_of(missing), _NOT_WRITTEN)
     findings = [{"uid": finding.uid, "key": finding.key, "problem": finding.problem} for finding in done.findings]
     if as_json:
         console.print_json({"study_uid": uid, "files": done.files, "bytes": done.size, "findings": findings})
@@ -89,15 +97,6 @@ def export_study(uid: str, folder: Path, as_json: bool) -> int:
             console.print_line(f"{finding.uid}  {finding.problem}")
         console.print_line(f"{done.files} files written, {size_text(done.size)}, {len(findings)} findings")
     return console.Exit.FINDINGS if findings else console.Exit.OK
-
-
-def _parts(instances: Sequence[Instance]) -> list[Part]:
-    """What the audit trail tells of instances: how many, by patient and class."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    for header in (instance.header for instance in instances):
-        classes = counts.setdefault((header.patient_id, header.study_instance_uid), Counter())
-        classes[header.sop_class_uid] += 1
-    return [Part(patient_id, study_uid, classes) for (patient_id, study_uid), classes in counts.items()]
 
 
 def _studies(config: Config) -> list[_Json]:

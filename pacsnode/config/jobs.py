@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field
 
+from pacsnode.config.rules import parse as parse_rule
 from pacsnode.config.schedule import ScheduleText, parse
 from pacsnode.config.table import Table
 from pacsnode.config.values import MIB, Deadline, DurationOrNone, PemFile, Rate
@@ -138,6 +139,24 @@ class BackupDrill(JobTable):
     """Objects that are restored, from all times alike."""
 
 
+def _rule(text: str) -> str:
+    parse_rule(text)
+    return text
+
+
+class Retention(JobTable):
+    """The job that deletes studies by rules, and empties the trash; see Deleting in docs/operations.md."""
+
+    schedule: ScheduleText = parse("30 1 * * *")
+    """When it runs: "every 5 min", or minute, hour, day, month and day of the week as of cron: "0 2 * * *"."""
+    grace: DurationOrNone = 30 * 86_400.0
+    """Time for which a deleted study is kept in the trash, from where `pacsnode study undelete` brings it back."""
+    rules: tuple[Annotated[str, AfterValidator(_rule)], ...] = ()
+    """What is deleted by itself: ["older_than=10 y", "older_than=90 d modality=US,SR peer=TEST"]; none by default."""
+    require_backup: bool = True
+    """true: only studies whose every object was read in the backup just before; without a backup, none."""
+
+
 class Jobs(Table):
     """What is done by itself; see the chapter of jobs in docs/operations.md. Each job has a table of its own below."""
 
@@ -155,6 +174,8 @@ class Jobs(Table):
     """See [jobs.backup_verify]."""
     backup_drill: BackupDrill = BackupDrill()
     """See [jobs.backup_drill]."""
+    retention: Retention = Retention()
+    """See [jobs.retention]."""
 
     @property
     def tables(self) -> dict[str, JobTable]:

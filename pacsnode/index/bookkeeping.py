@@ -135,12 +135,21 @@ class Bookkeeping:
 
     def add(self, instance: Instance, row: entry.Values, compared: Collection[Key] = ()) -> Outcome:
         """See Index.add and add_beside; ``row`` is what entry.row_of made of it."""
-        header, key = instance.header, instance.stored.key
-        current = self._current(significant(header.sop_instance_uid))
+        current = self._current(significant(instance.header.sop_instance_uid))
         if current is not None:
             known = self._judge(instance, compared)
             if known is not None:
                 return known
+        return self._enter(instance, row, current)
+
+    def put_back(self, instance: Instance, row: entry.Values) -> Outcome:
+        """See Index.put_back; ``row`` is what entry.row_of made of it."""
+        if self._version("key = ?", instance.stored.key) is not None:
+            return Outcome.ALREADY_THERE
+        return self._enter(instance, row, self._current(significant(instance.header.sop_instance_uid)))
+
+    def _enter(self, instance: Instance, row: entry.Values, current: _Version | None) -> Outcome:
+        header, key = instance.header, instance.stored.key
         is_current = current is None or current.key < key
         if current is not None and is_current:
             self._supersede(current)

@@ -33,6 +33,12 @@ class Index(Protocol):
     def add_many(self, instances: Sequence[Instance]) -> list[Outcome]:
         """As ``add`` for each, in order, in one transaction; durable when it returns."""
 
+    def put_back(self, instances: Sequence[Instance]) -> list[Outcome]:
+        """Record versions that were struck before, in one transaction, whatever the duplicate policy is now.
+
+        ALREADY_THERE where the key has a row. Durable when it returns.
+        """
+
     def current(self, uid: Uid) -> Instance | None:
         """The current version of a SOP instance."""
 
@@ -41,6 +47,9 @@ class Index(Protocol):
 
     def versions(self, uid: Uid) -> list[Instance]:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""
+
+    def of_study(self, uid: Uid) -> list[Instance]:
+        """All versions of all instances of the study, current or not, in order of their keys."""
 
     def find(self, query: Query) -> Generator[Match, None, None]:
         """Matches at the query's level; paged with short read transactions; may be closed early."""
@@ -71,6 +80,9 @@ class Index(Protocol):
 
     def strike(self, key: Key) -> Instance | None:
         """Forget the version stored under the key, current or not, as ``remove`` does. Durable when it returns."""
+
+    def strike_many(self, keys: Sequence[Key]) -> list[Instance]:
+        """As ``strike`` for each, in one transaction; those that were there. Durable when it returns."""
 
     def at(self, key: Key) -> Instance | None:
         """The version stored under the key."""

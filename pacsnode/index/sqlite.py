@@ -17,6 +17,7 @@ from pacsnode.index import changes, check, dump, entry, migrations, sql
 from pacsnode.index.bookkeeping import Bookkeeping
 from pacsnode.index.changes import Changes, Place
 from pacsnode.index.deadlines import Deadlines
+from pacsnode.index.matching import significant
 from pacsnode.index.readers import ReaderPool
 from pacsnode.index.writer import Writer
 from pacsnode.model import (
@@ -111,6 +112,17 @@ class SqliteIndex:
         """Forget the version stored under the key. Durable when it returns. See Index.strike."""
         return self._remove(lambda: self._books.strike(key))
 
+    def put_back(self, instances: Sequence[Instance]) -> list[Outcome]:
+        """Record versions that were struck before, all or none. See Index.put_back."""
+        if not instances:
+            return []
+        rows = [(instance, entry.row_of(instance)) for instance in instances]
+        return self._writing().run(lambda: [self._books.put_back(instance, row) for instance, row in rows])
+
+    def strike_many(self, keys: Sequence[Key]) -> list[Instance]:
+        """Forget the versions stored under the keys, all or none. See Index.strike_many."""
+        return self._remove(lambda: [struck for key in keys if (struck := self._books.strike(key)) is not None])
+
     def current(self, uid: Uid) -> Instance | None:
         """The current version of a SOP instance."""
         found = self._instances("instance.sop_instance_uid = ? AND instance.is_current = 1", uid)
@@ -124,6 +136,15 @@ class SqliteIndex:
     def versions(self, uid: Uid) -> list[Instance]:
         """All versions of a SOP instance, the current one first, then from newest to oldest."""
         return self._instances(f"{entry.VERSIONS} ORDER BY instance.is_current DESC, instance.key DESC", uid)
+
+    def of_study(self, uid: Uid) -> list[Instance]:
+        """All versions of all instances of the study, in order of their keys. See Index.of_study."""
+        statement = (
+            f"SELECT {entry.INSTANCE_COLUMNS} FROM study CROSS JOIN series ON series.study = study.id"
+            " CROSS JOIN instance ON instance.series = series.id CROSS JOIN patient ON patient.id = study.patient"
+            " WHERE study.study_instance_uid = ? ORDER BY instance.key"
+        )
+        return [entry.instance_of(row) for row in self._rows(statement, significant(uid))]
 
     def find(self, query: Query) -> Generator[Match, None, None]:
         """Matches in order of their first arrival. See Index.find.

@@ -23,6 +23,7 @@ from pacsnode.storage.quarantine import Quarantine
 from pacsnode.storage.room import Room
 from pacsnode.storage.spool import Spool
 from pacsnode.storage.syncs import Syncs
+from pacsnode.storage.trash import Trash
 from pacsnode.storage.upload import FileUpload, Premises
 
 _SHARD_DEPTH = 4
@@ -51,6 +52,8 @@ class FilesystemStore:
         self._spool = Spool(spool_folder, self._fs, self._syncs, monotonic)
         self.quarantine = Quarantine(root.absolute() / "quarantine", self._objects, self._fs, self._syncs)
         """Where ``set_aside`` puts objects."""
+        self.trash = Trash(root.absolute() / "trash", self._objects, self._fs, self._syncs)
+        """Where the objects of deleted studies are for a while."""
         self._room = Room(self._objects, self._fs, min_free_bytes=min_free_bytes, monotonic=monotonic)
         self._premises = Premises(
             objects=self._objects,
@@ -139,8 +142,8 @@ class FilesystemStore:
             raise store_error(error, "cannot list the objects") from error
 
     def is_bare(self) -> bool:
-        """See Store.is_bare. The quarantine is on the file system of the objects."""
-        return next(self.keys(), None) is None and self.quarantine.is_empty()
+        """See Store.is_bare. Quarantine and trash are on the file system of the objects."""
+        return next(self.keys(), None) is None and self.quarantine.is_empty() and self.trash.is_empty()
 
     def free_bytes(self) -> int:
         """See Store.free_bytes. ``begin`` refuses before these are used up, at ``min_free_bytes``."""

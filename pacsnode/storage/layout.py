@@ -58,6 +58,11 @@ def sibling(key: Key, randomness: bytes) -> Key:
     return Key(key[: -2 * _FRESH_BYTES] + randomness[:_FRESH_BYTES].hex())
 
 
+def arrival_part(key: Key) -> str:
+    """What the keys of all encodings of one arrival have in common."""
+    return key[: -2 * _FRESH_BYTES]
+
+
 def is_key(text: str) -> TypeGuard[Key]:
     """Does the text have the form of a key?"""
     return _KEY.fullmatch(text) is not None

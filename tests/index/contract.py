@@ -418,3 +418,30 @@ class IndexContract:
 
         with pytest.raises(IndexFailure):
             index.totals()
+
+    def test_study_with_all_versions(self, index: Index) -> None:
+        """All versions of a study's instances in order of their keys; those of other studies are not among them."""
+        index.add(instance(3))
+        index.add(instance(1))
+        index.add(instance(2, header("9.1", study="9", series="9.0")))
+
+        assert [key(1), key(3)] == [found.stored.key for found in index.of_study(Uid("1.2.3"))]
+        assert [] == index.of_study(Uid("1.2"))
+
+    def test_struck_together_and_put_back(self, index: Index) -> None:
+        """What is struck is gone from every count, and noted; put back, all is as it was; twice is as once."""
+        both = [instance(1), instance(2)]
+        index.add_many(both)
+        index.add(instance(3, header("9.1", study="9", series="9.0")))
+        before, place = index.totals(), index.here()
+
+        assert both == index.strike_many([key(1), key(2), key(7)])
+        assert [key(3)] == list(index.keys())
+        changes = index.changes(place)
+        assert changes is not None
+        assert {key(1), key(2)} == set(changes.gone)
+
+        assert [Outcome.STORED, Outcome.NEW_VERSION] == index.put_back(both)
+        assert [Outcome.ALREADY_THERE] * 2 == index.put_back(both)
+        assert before == index.totals()
+        assert both[::-1] == index.versions(UID)

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.system import dcmtk, demo_backup, integrity_step, material
+from tests.system import dcmtk, deletion_step, demo_backup, integrity_step, material
 from tests.system.live import LiveNode
 from tests.system.material import Sample
 
@@ -75,6 +75,7 @@ def _run(scratch: Path, report: Report) -> None:
             node.run("verify", "--all")
             report.add("verify", "every object re-read while the node runs", True)
             dcmtk.run("storescu", *dcmtk.address(copy.port), *(str(sample.path) for sample in samples))
+            deletion_step.delete_and_undelete(node, studies[0], report.add)
             integrity_step.heal(node, "peer COPY", report.add)
             _jobs(node, report)
             _get(node, scratch / "decoded", studies, sent, report)
