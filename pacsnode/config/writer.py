@@ -9,7 +9,7 @@ from typing import Any
 
 from pacsnode.config.jobs import Jobs
 from pacsnode.config.table import Table
-from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Tls
+from pacsnode.config.tables import Access, Commitment, Config, Find, Limits, Log, Metrics, Node, PeerEntry, Storage, Tls
 
 _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("node", Node),
@@ -23,6 +23,7 @@ _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("jobs", Jobs),
     *((f"jobs.{name}", type(table)) for name, table in Jobs().tables.items()),
     ("log", Log),
+    ("metrics", Metrics),
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _INTRODUCTION = """\

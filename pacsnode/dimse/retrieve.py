@@ -108,6 +108,8 @@ class RetrieveOperation:
             extra = {Element.ERROR_COMMENT: status.comment(error)}
             log.event("retrieve_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
         association.respond(request, code, extra, self._failed_uids())
+        counts = self.counts
+        association.observer.sent(operation, completed=counts.completed, failed=counts.failed, warning=counts.warning)
         log.event(
             operation,
             peer=association.titles.calling_ae,
