@@ -106,8 +106,8 @@ MISTAKES = [
         PEER + "tsl = false",
         "[peers.WS] tsl = false: unknown key; did you mean tls? "
         "known here are ae_title, host, port, allow, move_destinations, addresses, require_tls, certificates, "
-        "certificate_names, max_associations, user_identity, expected_every, associations, assume_charset, match_unknown, tls, "
-        "tls_name",
+        "certificate_names, max_associations, user_identity, expected_every, associations, assume_charset, "
+        "match_unknown, tls, tls_name",
     ),
     (
         PEER + "[peers.OTHER]\nae_title = 'WS'\nhost = 'h'\nport = 1",
