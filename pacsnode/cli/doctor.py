@@ -15,7 +15,7 @@ from pacsnode.doctor.examination import examine
 @click.command("doctor", cls=Command)
 @json_option
 def command(as_json: bool) -> int:
-    """Tell what is unsafe or broken in this installation, with the remedy.
+    """Tell what is unsafe or broken, with the remedy.
 
     Works beside a running node and without one, and changes nothing. Exit code 3 where there is something to do.
     """

@@ -152,7 +152,7 @@ def _ran(told: dict[str, str | None]) -> str:
 
 def _named(values: list[str]) -> str:
     more = f" and {len(values) - _MOST_NAMED} more" if len(values) > _MOST_NAMED else ""
-    return "; ".join(values[:_MOST_NAMED]) + more or "none"
+    return "; ".join(values[-_MOST_NAMED:]) + more or "none"
 
 
 def _integrity(figures: dict[str, Any]) -> str:
