@@ -78,8 +78,10 @@ $(VENV)/supply: $(VENV)/bin/python
 	$(SUPPLY)/pip install --quiet pip-tools==7.6.2 cyclonedx-bom==7.5.0
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
-# makes certificates; faketime sets the clock of a process.
+# makes certificates; faketime sets the clock of a process; promtool tries the alert rules.
 tools:
+	@[ ! -x $(BIN)/python ] || sh tests/metrics/install_promtool.sh $(BIN)/promtool || \
+	  echo "make: promtool could not be had; tests of config/alerts.yml are skipped" >&2
 	@(for tool in storescu findscu movescu getscu echoscu dcmdump dciodvfy openssl faketime systemd-analyze; do command -v $$tool || exit; done) >/dev/null || { \
 	  echo "installing Debian's dcmtk, dicom3tools, openssl, faketime and systemd, which the tests use"; \
 	  { $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends dcmtk dicom3tools openssl faketime systemd; } || { \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import ssl
 import threading
@@ -49,6 +50,7 @@ from pacsnode.dimse.store import StoreService
 from pacsnode.errors import CannotListen, IndexFailure, IndexFull, PacsNodeError
 from pacsnode.jobs.runner import Runner
 from pacsnode.jobs.schedule import scheduled
+from pacsnode.metrics.counts import Counts
 from pacsnode.model import Peer
 from pacsnode.security import bindings, certificates
 from pacsnode.security.callers import Sighting, Sightings
@@ -58,6 +60,7 @@ from pacsnode.service import activation, control, descriptors, systemd, watchdog
 from pacsnode.service.job_order import JobOrder
 from pacsnode.service.reload import Part, Reload
 from pacsnode.service.signals import Signals
+from pacsnode.vitals import Running, Vitals, monitored
 from pacsnode.wire.command import CommandField
 
 _SETTLE_SECONDS = 600.0
@@ -117,6 +120,7 @@ class Node:
         self._orders: Mapping[str, control.Order] = {"job": JobOrder(jobs), **orders}
         self._auditing = auditing
         self._admission = Admission(config.limits)
+        self._counts = Counts()
         self._allowances, self._complaints = Allowances(), Complaints()
         self._unknown = Sightings(archive.clock)
         self._plain = Sightings(archive.clock) if config.node.tls_listen else None
@@ -124,6 +128,7 @@ class Node:
         self._caller = ReportCaller(config.node.ae_title, config.limits, requestor)
         self._commitments = _commitments(config, archive, ledger, self._caller)
         self._made = self._make(config, requestor)
+        self._counts.adopt(_callable(config))
         self._listeners: dict[Listener, Address] = {}
         self._activation = activation.handed_over()
         own = Part(_TAKEN, self._prepare)
@@ -144,6 +149,8 @@ class Node:
             self._commitments.start()
             stack.callback(self._commitments.stop, self._config.limits.connect + _REPORT_END_SECONDS)
             stack.enter_context(scheduled(self._jobs, self._archive.clock, end_seconds=self._config.limits.drain))
+            vitals = Vitals(self._config, self._archive, self._ledger, self._jobs, self._running())
+            metrics = stack.enter_context(monitored(self._config, self._counts, vitals))
             _collect_less()
             log.event(
                 "ready",
@@ -151,6 +158,7 @@ class Node:
                 tls_listen=",".join(map(_text, secured)) or "none",
                 ae_title=self._config.node.ae_title,
                 version=__version__,
+                metrics=metrics,
             )
             stack.enter_context(watchdog.feeding(self._trouble))
             systemd.notify("READY=1", f"STATUS=listening on {','.join(map(_text, plain + secured))}")
@@ -180,6 +188,14 @@ class Node:
         except IndexFailure as error:
             return str(error)
         return ""
+
+    def _running(self) -> Running:
+        return Running(
+            associations=lambda: self._admission.associations,
+            is_stopping=lambda: self._jobs.is_stopping,
+            degraded=self._degraded,
+            expiries=lambda: self._made.expiries,
+        )
 
     def _await_stop(self, signals: Signals) -> Signal:
         """Settle every now and then, and reload when told to, until a signal to stop."""
@@ -214,14 +230,27 @@ class Node:
         reception = Reception(access, Identities(config), self._unknown, self._plain, refusals(recorder))
         services = {
             **_services(config, archive, access, requestor, self._transcoder, recorder),
-            CommandField.C_STORE_RQ: StoreService(archive, access, self._jobs.latency.note, audit=recorder),
+            CommandField.C_STORE_RQ: StoreService(
+                archive,
+                access,
+                self._jobs.latency.note,
+                audit=recorder,
+                slow_seconds=config.log.slow_store or math.inf,
+            ),
             CommandField.N_ACTION_RQ: CommitmentService(
                 self._commitments, access, ae_title=config.node.ae_title, clock=archive.clock
             ),
             CommandField.N_EVENT_REPORT_RQ: ReportService(self._ledger.inquiries, archive.clock),
         }
         entity = Entity(
-            reception, self._admission, services, config.limits, self._allowances, self._complaints, recorder
+            reception,
+            self._admission,
+            services,
+            config.limits,
+            self._allowances,
+            self._complaints,
+            recorder,
+            self._counts,
         )
         acceptor = tls.for_acceptor(config.tls) if config.node.tls_listen else None
         return _Made(entity, acceptor, requestor, certificates.expiries(config.tls.files))
@@ -232,6 +261,7 @@ class Node:
 
         def take_effect() -> None:
             self._made = made
+            self._counts.adopt(_callable(config))
             self._archive.assumed = _assumptions(config)
             self._admission.adopt(config.limits)
             self._unknown.forget({peer.ae_title for peer in config.peers.values()})
@@ -334,6 +364,7 @@ def _services(
             archive if config.find.read_headers else None,
             assumed=_assumptions(config),
             audit=audit,
+            slow_seconds=config.log.slow_query or math.inf,
         ),
         CommandField.C_GET_RQ: GetService(archive, access, transcoder, audit=audit),
         CommandField.C_MOVE_RQ: MoveService(

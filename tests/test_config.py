@@ -41,7 +41,7 @@ LISTEN = (
 HOST = 'not a host; a name, an IPv4 address or an IPv6 address such as "::1"'
 RIGHTS = "not among the choices; 'echo', 'store', 'find', 'get', 'move' or 'commit'"
 NODE_KEYS = "known here are ae_title, aliases, listen, tls_listen, data, assume_charset, index"
-TABLE_NAMES = "known here are node, access, peers, storage, tls, limits, find, commitment, jobs, audit, log"
+TABLE_NAMES = "known here are node, access, peers, storage, tls, limits, find, commitment, jobs, audit, log, metrics"
 BUFFER = 'outside of what one association may hold in memory; "1 KiB" to "64 MiB"'
 DEADLINE = 'outside of what can be waited for; "1 ms" to "366 d"'
 LIST = 'not a list; a list such as ["A", "B"]'
@@ -106,8 +106,8 @@ MISTAKES = [
         PEER + "tsl = false",
         "[peers.WS] tsl = false: unknown key; did you mean tls? "
         "known here are ae_title, host, port, allow, move_destinations, addresses, require_tls, certificates, "
-        "certificate_names, max_associations, user_identity, associations, assume_charset, match_unknown, tls, "
-        "tls_name",
+        "certificate_names, max_associations, user_identity, expected_every, associations, assume_charset, "
+        "match_unknown, tls, tls_name",
     ),
     (
         PEER + "[peers.OTHER]\nae_title = 'WS'\nhost = 'h'\nport = 1",

@@ -12,6 +12,7 @@ _NOUNS = {
     "init": "Write the configuration of a new node.",
     "config": "Check, show and explain the configuration.",
     "status": "Tell what is stored and what goes on.",
+    "doctor": "Tell what is unsafe or broken, with the remedy.",
     "peer": "List, test and ask the configured peers; approve new ones.",
     "user": "Add, remove and list the users of passcodes.",
     "tls": "Make a small CA and certificates.",

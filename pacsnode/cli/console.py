@@ -25,6 +25,7 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _EXIT_CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (ConfigError, Exit.CONFIGURATION),
     (NodeRunning, Exit.TRY_AGAIN),
@@ -78,6 +79,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``158.2 KiB``."""
+    unit = 0
+    while count >= 1024 and unit < len(_UNITS) - 1:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.1f} {_UNITS[unit]}" if unit else f"{count:.0f} B"
 
 
 def plain(text: str) -> str:

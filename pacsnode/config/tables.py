@@ -28,11 +28,13 @@ from pacsnode.config.values import (
     Count,
     DataFolder,
     Deadline,
+    DurationOrNone,
     Fingerprint,
     Host,
     HostOrNone,
     IndexFolder,
     Listeners,
+    MetricsListener,
     Networks,
     PemFile,
     Port,
@@ -125,6 +127,8 @@ class PeerEntry(Table):
     """Associations at a time that it may open; 0 is `associations_per_peer` in `[limits]`."""
     user_identity: Literal["", "off", "accept", "require"] = ""
     """As `user_identity` in `[access]`, for this peer; "" is what stands there."""
+    expected_every: DurationOrNone = 0.0
+    """Time within which an instance of it is expected: `pacsnode doctor` tells when it is silent; "0 s": never."""
     associations: Annotated[int, Field(ge=1, le=16)] = 1
     """Associations at a time over which one C-MOVE sends to it, 1 to 16; where it takes fewer, those are used."""
     assume_charset: CharacterSet = ""
@@ -280,6 +284,17 @@ class Log(Table):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least level that is written: "DEBUG", "INFO", "WARNING" or "ERROR"."""
+    slow_store: DurationOrNone = 5.0
+    """Time from a C-STORE's request to its answer from which on `event=slow_store` tells of it; "0 s" is never."""
+    slow_query: DurationOrNone = 2.0
+    """Time from a C-FIND's request to its last answer from which on `event=slow_query` tells of it; "0 s" is never."""
+
+
+class Metrics(Table):
+    """Where monitoring asks this node, see docs/metrics.md."""
+
+    listen: MetricsListener = "127.0.0.1:9104"
+    """Where `/metrics`, `/livez` and `/readyz` are: "HOST:PORT" of loopback, a Unix socket's path, or "" for none."""
 
 
 class Config(Table):
@@ -296,6 +311,7 @@ class Config(Table):
     jobs: Jobs = Jobs()
     audit: Audit = Audit()
     log: Log = Log()
+    metrics: Metrics = Metrics()
 
     @property
     def peers(self) -> dict[str, Peer]:

@@ -46,6 +46,7 @@ _SINGLE_BYTE = "6|13|100|101|109|110|126|127|138|144|148|166|203"
 # PS3.3 Tables C.12-2 to C.12-5
 _TERM = re.compile(rf"ISO_IR (?:{_SINGLE_BYTE}|192)|ISO 2022 IR (?:{_SINGLE_BYTE}|58|87|149|159)|GB18030|GBK")
 _MAX_UID_CHARACTERS = 64  # PS3.5 9.1
+_MAX_SOCKET_BYTES = 100  # the kernel takes 107
 _MAX_AE_CHARACTERS = 16  # PS3.5 6.2, VR AE
 
 
@@ -193,6 +194,17 @@ def _tls_listeners(value: object) -> object:
     )
 
 
+def _metrics_listener(text: str) -> str:
+    if not text or (text.startswith("/") and len(text.encode()) <= _MAX_SOCKET_BYTES):
+        return text
+    if not text.startswith("/") and _address(text).is_loopback:
+        return text
+    raise ValueError(
+        'beyond this machine, or too long; "HOST:PORT" of loopback such as "127.0.0.1:9104" or "[::1]:9104", '
+        'the absolute path of a Unix socket of up to 100 bytes, or "" for none'
+    )
+
+
 def _pem_file(path: str) -> str:
     if path.startswith("~") or "\0" in path:
         raise ValueError("not a file's path; an absolute path, or one relative to this file's folder, or \"\" for none")
@@ -317,6 +329,8 @@ TlsListeners = Annotated[
     WithJsonSchema({"type": ["string", "array"], "items": {"type": "string"}}),
 ]
 """As Listeners, but none is fine, ``""`` in a file, and the port is 2762 where none is said."""
+MetricsListener = Annotated[str, AfterValidator(_metrics_listener)]
+"""Host and port of loopback, the path of a Unix socket, or "" for none."""
 PemFile = Annotated[str, AfterValidator(_pem_file)]
 """Path of a file, ``credential:NAME`` for one that systemd hands over; "" where there is none."""
 Networks = Annotated[

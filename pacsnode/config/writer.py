@@ -9,7 +9,20 @@ from typing import Any
 
 from pacsnode.config.jobs import Jobs
 from pacsnode.config.table import Table
-from pacsnode.config.tables import Access, Audit, Commitment, Config, Find, Limits, Log, Node, PeerEntry, Storage, Tls
+from pacsnode.config.tables import (
+    Access,
+    Audit,
+    Commitment,
+    Config,
+    Find,
+    Limits,
+    Log,
+    Metrics,
+    Node,
+    PeerEntry,
+    Storage,
+    Tls,
+)
 
 _TABLES: tuple[tuple[str, type[Table]], ...] = (
     ("node", Node),
@@ -24,6 +37,7 @@ _TABLES: tuple[tuple[str, type[Table]], ...] = (
     *((f"jobs.{name}", type(table)) for name, table in Jobs().tables.items()),
     ("audit", Audit),
     ("log", Log),
+    ("metrics", Metrics),
 )
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _INTRODUCTION = """\

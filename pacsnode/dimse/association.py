@@ -20,6 +20,7 @@ from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.dimse.crumbs import Allowances, Crumbs
 from pacsnode.dimse.negotiation import Answer
+from pacsnode.dimse.observer import NOBODY, Observer
 from pacsnode.dimse.outbox import Outbox
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.wire import command as commands
@@ -139,8 +140,10 @@ class Message:
 class Association:
     """An established association."""
 
-    def __init__(self, transport: Transport, titles: Titles, answer: Answer) -> None:
+    def __init__(self, transport: Transport, titles: Titles, answer: Answer, observer: Observer = NOBODY) -> None:
         self.titles = titles
+        self.observer = observer
+        self.last_status = 0  # of the newest response
         self.contexts: Mapping[int, PresentationContext] = answer.contexts
         self.limits = transport.limits
         self.peer_address = transport.connection.peer_address
@@ -292,6 +295,7 @@ class Association:
         has_data_set: bool,
     ) -> message.Parts:
         """The command of a response as PDUs; it may be sent again and again, each time before another data set."""
+        self.last_status = status
         fields: dict[Element, int | str | bytes] = {
             Element.AFFECTED_SOP_CLASS_UID: request.command.elements.get(Element.AFFECTED_SOP_CLASS_UID, b""),
             Element.COMMAND_FIELD: request.command_field | commands.RESPONSE_BIT,
@@ -397,7 +401,12 @@ def _serve_operations(association: Association, services: Mapping[int, Service])
         if service is None:
             _decline(association, request)
             continue
+        began = time.perf_counter()
         service.serve(association, request)
+        seconds = time.perf_counter() - began
+        association.observer.answered(
+            request.command_field, association.titles.calling_ae, association.last_status, seconds
+        )
         request.drain()
         association.forget_cancel(message_id)
         association.served += 1

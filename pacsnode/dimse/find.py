@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
@@ -59,8 +60,13 @@ class FindService:
         *,
         assumed: Assumptions = Assumptions(),  # noqa: B008 - frozen
         audit: Recorder | None = None,
+        slow_seconds: float = math.inf,
     ) -> None:
-        """``assumed``: in which character set a query that declares none is read, and answered where that can be."""
+        """``assumed``: in which character set a query that declares none is read, and answered where that can be.
+
+        A query that takes ``slow_seconds`` or more is logged with what it asked for: names of keys, no values.
+        """
+        self._slow_seconds = slow_seconds
         self._index = index
         self._headers = headers
         self._access = access
@@ -88,13 +94,19 @@ class FindService:
                 log.event("query_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
         self._tell(association, request, answers.identifier, results.of(code))
         answers.finish(code, extra)
-        log.event(
-            "find",
-            peer=association.titles.calling_ae,
-            matches=answers.matches,
-            ms=round((time.perf_counter() - began) * 1000, 1),
-            status=f"{code:04X}",
-        )
+        seconds = time.perf_counter() - began
+        peer, ms = association.titles.calling_ae, round(seconds * 1000, 1)
+        log.event("find", peer=peer, matches=answers.matches, ms=ms, status=f"{code:04X}")
+        if seconds >= self._slow_seconds:
+            log.event(
+                "slow_query",
+                level=logging.WARNING,
+                peer=peer,
+                at=answers.level,
+                keys=",".join(answers.keys) or "none",
+                matches=answers.matches,
+                ms=ms,
+            )
 
     def _tell(self, association: Association, request: Message, data: bytes, result: Result) -> None:
         context = request.context
@@ -120,6 +132,7 @@ class FindService:
             matches_unknown=self._access.matches_unknown(calling_ae),
         )
         asked = identifier.parse_find(data, syntax, root, rules, assumed=self._assumed.of(calling_ae))
+        answers.level, answers.keys = asked.query.level.name, sorted(asked.query.conditions)
         encoder = MatchEncoder(asked, syntax, retrieve_ae_title=self._retrieve_ae_title)
         answers.begin(status.PENDING if asked.is_supported else status.PENDING_WITHOUT_OPTIONAL_KEYS)
         limit = association.limits.results
@@ -149,13 +162,15 @@ class _Answers:
     """The responses to one request, sent many at a time, the last ones together with the final response.
 
     ``matches``: pending responses so far; known even when the query fails half-way. ``comment``: for the final one.
-    ``identifier``: what they answer, once it is read.
+    ``level`` and ``keys``: what was asked, by name. ``identifier``: what they answer, once it is read.
     """
 
     def __init__(self, association: Association, request: Message) -> None:
         self.matches = 0
         self.comment = ""
         self.identifier = b""
+        self.level = ""
+        self.keys: list[str] = []
         self._association = association
         self._request = request
         self._context_id = request.context.context_id

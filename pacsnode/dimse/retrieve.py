@@ -114,6 +114,8 @@ class RetrieveOperation:
             log.event("retrieve_failed", level=logging.WARNING, peer=association.titles.calling_ae, reason=error)
         self.transfer.end(results.of(code), _wanted(self.query))
         association.respond(request, code, extra, self._failed_uids())
+        counts = self.counts
+        association.observer.sent(operation, completed=counts.completed, failed=counts.failed, warning=counts.warning)
         log.event(
             operation,
             peer=association.titles.calling_ae,

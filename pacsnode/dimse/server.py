@@ -31,6 +31,7 @@ from pacsnode.dimse.complaints import Complaints
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
 from pacsnode.dimse.negotiation import Rejection, Request
+from pacsnode.dimse.observer import NOBODY, Observer
 from pacsnode.dimse.reception import Reception, caller_of
 from pacsnode.dimse.tls import explained
 from pacsnode.dimse.waiting import WaitingRoom
@@ -58,6 +59,7 @@ class Entity:
     allowances: Allowances = field(default_factory=Allowances)
     complaints: Complaints = field(default_factory=Complaints)
     audit: Recorder = field(default_factory=recorder.silent)
+    observer: Observer = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +257,7 @@ class _Handler(RequestHandler):
         except PacsNodeError as error:
             if isinstance(error, ProtocolViolation):
                 connection.finish(pdu.abort(2, error.reason))
+                self.terms.entity.observer.violated(_name(error.reason))
             if not is_waiting or not admission.was_evicted(self.request):
                 self._log_end(address, error)
         except Exception:  # noqa: BLE001 - one of the three outermost loops; logged with its place
@@ -315,7 +318,8 @@ class _Handler(RequestHandler):
             self._reject(transport.connection, request, caller, found)
             return None
         answer, encoded = negotiation.answer(request, self.server.supported, entity.limits.pdu, found.response)
-        association = Association(transport, Titles(request.calling_ae, request.called_ae, found.name), answer)
+        titles = Titles(request.calling_ae, request.called_ae, found.name)
+        association = Association(transport, titles, answer, entity.observer)
         rejection = entity.admission.admit(association, entity.reception.access.associations(request.calling_ae))
         if rejection is not None:
             self._reject(transport.connection, request, caller, rejection)
@@ -328,6 +332,7 @@ class _Handler(RequestHandler):
         entity.reception.welcome(request, caller)
         if found.is_proven:
             entity.audit.authenticated(association.actor)
+        entity.observer.opened()
         return association
 
     def _reject(self, connection: Connection, request: Request, caller: Caller, rejection: Rejection) -> None:
@@ -344,6 +349,7 @@ class _Handler(RequestHandler):
         elif self.terms.entity.complaints.allows("association_rejected", caller.address):
             log.event("association_rejected", level=logging.WARNING, **said)
         self.terms.entity.reception.refused(request, caller, rejection)
+        self.terms.entity.observer.rejected(rejection.result, rejection.source, rejection.reason)
         connection.finish(pdu.associate_rj(rejection.result, rejection.source, rejection.reason))
 
 
@@ -360,6 +366,7 @@ def _run(association: Association, entity: Entity) -> None:
             association.cut()
     except ProtocolViolation as error:
         ended = f"aborted: {error}"
+        entity.observer.violated(_name(error.reason))
         association.abort(error.reason)
     finally:
         entity.admission.remove(association)
@@ -379,3 +386,8 @@ def _run(association: Association, entity: Entity) -> None:
                 ended=ended,
             )
     association.close()
+
+
+def _name(reason: int) -> str:
+    """Of an abort reason, as a label."""
+    return AbortReason(reason).name.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import time
 from collections.abc import Callable
@@ -40,8 +41,10 @@ class StoreService:
         noted: Callable[[float], None] = lambda seconds: None,
         *,
         audit: Recorder | None = None,
+        slow_seconds: float = math.inf,
     ) -> None:
-        """``noted`` is told how long each commit took."""
+        """``noted`` is told how long each commit took; an instance that takes ``slow_seconds`` or more is logged so."""
+        self._slow_seconds = slow_seconds
         self._archive = archive
         self._noted = noted
         self._access = access
@@ -63,14 +66,11 @@ class StoreService:
             self._refuse(association, request, error)
             return
         association.respond(request, status.SUCCESS, _instance(request))
-        log.event(
-            "stored",
-            uid=instance_uid,
-            peer=association.titles.calling_ae,
-            bytes=size,
-            ms=round((time.perf_counter() - began) * 1000, 1),
-            outcome=outcome.value,
-        )
+        seconds = time.perf_counter() - began
+        peer, ms = association.titles.calling_ae, round(seconds * 1000, 1)
+        log.event("stored", uid=instance_uid, peer=peer, bytes=size, ms=ms, outcome=outcome.value)
+        if seconds >= self._slow_seconds:
+            log.event("slow_store", level=logging.WARNING, uid=instance_uid, peer=peer, bytes=size, ms=ms)
 
     def _receive(
         self, association: Association, request: Message, class_uid: Uid, instance_uid: Uid
@@ -93,7 +93,9 @@ class StoreService:
             _copy(request, ingest, association.limits.dataset)
             began = time.perf_counter()
             outcome = ingest.commit()
-            self._noted(time.perf_counter() - began)
+            commit_seconds = time.perf_counter() - began
+            self._noted(commit_seconds)
+            association.observer.stored(ingest.size, commit_seconds)
             if ingest.header is not None:
                 self._intake(association).add(ingest.header, outcome)
             return ingest.size, outcome

@@ -118,6 +118,17 @@ def refuse_unsafe(path: Path, name: str = "index") -> None:
         raise IndexFailure(f"{name}: {path} is on a {kind} file system; a write-ahead log needs a local disk")
 
 
+def file_system(folder: Path) -> str:
+    """The type of the file system that the folder is on, or would be; "" if unknown."""
+    nearest = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    return filesystem_of(nearest.resolve(), _mounts())
+
+
+def library_version() -> str:
+    """The version of the SQLite that is used."""
+    return apsw.sqlite_lib_version()
+
+
 def refuse_library(version: str) -> None:
     """Raise IndexFailure for a SQLite older than 3.51.3."""
     if tuple(int(part) for part in version.split(".")) < OLDEST_LIBRARY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from pacsnode.index.changes import Changes, Place
@@ -105,6 +106,13 @@ class Index(Protocol):
     def pulse(self) -> None:
         """Return once what writes has had its turn, having written nothing. Raises IndexFailure where it cannot write,
         or will not any more."""
+
+    def senders(self, since: str) -> set[str]:
+        """The calling AE titles of all versions whose keys are not below ``since``."""
+
+    def arrivals(self, since: str, most: int) -> tuple[int, int, datetime | None]:
+        """Of the newest versions, so many at most, whose keys are not below ``since``: how many, their bytes, and when
+        the oldest of them came."""
 
     def problems(self, seconds: float) -> list[str]:
         """What is wrong with the database itself; empty also when that time was too short to look at all of it."""

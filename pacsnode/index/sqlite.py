@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from pacsnode.index.changes import Changes, Place
 from pacsnode.index.deadlines import Deadlines
 from pacsnode.index.matching import significant
 from pacsnode.index.readers import ReaderPool
+from pacsnode.index.statefile import moment_of
 from pacsnode.index.writer import Writer
 from pacsnode.model import (
     OBJECT_KEY,
@@ -200,6 +202,19 @@ class SqliteIndex:
     def pulse(self) -> None:
         """An empty transaction, in its turn. Raises IndexFailure."""
         self._writing().run(lambda: None)
+
+    def senders(self, since: str) -> set[str]:
+        """The calling AE titles of all versions whose keys are not below ``since``."""
+        return {row[0] for row in self._rows("SELECT DISTINCT calling_ae FROM instance WHERE key >= ?", since)}
+
+    def arrivals(self, since: str, most: int) -> tuple[int, int, datetime | None]:
+        """See Index.arrivals."""
+        statement = (
+            "SELECT count(*), coalesce(sum(size), 0), min(received_at) FROM"
+            " (SELECT size, received_at FROM instance WHERE key >= ? ORDER BY key DESC LIMIT ?)"
+        )
+        count, size, oldest = self._rows(statement, since, most)[0]
+        return count, size, None if oldest is None else moment_of(oldest)
 
     def problems(self, seconds: float) -> list[str]:
         """What SQLite finds wrong with the file; empty also when it could not look through all of it in that time."""

@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -42,6 +43,7 @@ class Runner:
         self.duties = {duty.job.name: duty for duty in duties}
         self.ledger = ledger
         self.latency = latency or Latency()
+        self.failures: Counter[str] = Counter()  # runs that failed, by job, since the start
         """To be told of the time that commits of received instances take."""
         self._clock, self._monotonic = clock, monotonic
         self._stopping = threading.Event()
@@ -195,6 +197,8 @@ class Runner:
 
     def _finish(self, run: Run, result: Result, began: float, report: JobReport | None, reason: str = "") -> None:
         told = report or JobReport()
+        if result is Result.FAILED:
+            self.failures[run.job] += 1
         log.event(
             "job",
             level=logging.ERROR if result is Result.FAILED else logging.INFO,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pacsnode import config as configuration
-from pacsnode.config import Address, Config, Log, Node, PeerEntry, UserIdentity
+from pacsnode.config import Address, Config, Log, Metrics, Node, PeerEntry, UserIdentity
 from pacsnode.errors import PeerFailure
 
 LOOPBACK = "127.0.0.1"
@@ -107,6 +107,7 @@ def scratch_config(config: Config, data: Path, peers: dict[str, PeerEntry]) -> C
             "limits": limits.model_copy(
                 update={**at_least, "associations_per_address": 0, "results": 0, "dataset": max(limits.dataset, 2**20)}
             ),
-            "log": Log(),
+            "log": Log(slow_store=0.0, slow_query=0.0),
+            "metrics": Metrics(listen=""),
         }
     )

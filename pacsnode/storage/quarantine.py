@@ -64,6 +64,10 @@ class Quarantine:
         """Everything that is here, in order of arrival. Raises StoreError."""
         return [entry for identifier in self._identifiers() if (entry := self._entry(identifier)) is not None]
 
+    def count(self) -> int:
+        """How many objects are in it."""
+        return len(self._identifiers())
+
     def is_empty(self) -> bool:
         """Is nothing here? Raises StoreError."""
         return not self._identifiers()

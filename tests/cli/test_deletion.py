@@ -186,8 +186,8 @@ def test_cut_short_before_the_objects_went(archive: Folder, first: tuple[str, ..
 
     assert 0 == archive.run(*first).exit_code
     if first[0] != "study":
-        assert ["DICOM Study Deleted"] == [message.event for message in trail(archive)][-1:]
         assert 1 == len(archive.objects())
         assert ["2.25.9"] == [row["study_uid"] for row in archive.answer("study", "list")]
         assert 3 == archive.answer("study", "undelete", STUDY)["versions"]
     assert {"checked": 4, "findings": []} == archive.answer("verify")
+    assert 1 == [message.event for message in trail(archive)].count("DICOM Study Deleted")

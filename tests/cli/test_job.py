@@ -39,7 +39,7 @@ def test_run_without_a_node(archive: Folder) -> None:
     (run,) = history["runs"]
     assert ("housekeeping", True, "done", 1) == (run["job"], run["by_hand"], run["result"], run["report"]["done"])
     assert {"last_success": run["finished"], "last_result": "done"} == status["jobs"]["housekeeping"]
-    assert "job housekeeping: last success 20" in archive.run("status").stdout
+    assert "housekeeping: done last success 20" in " ".join(archive.run("status").stdout.split())
 
 
 def test_dry_run_is_not_in_the_history(archive: Folder) -> None:

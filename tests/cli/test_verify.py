@@ -179,7 +179,7 @@ def test_status_asks_the_running_node(archive: Folder, as_json: bool) -> None:
     """What only the running node knows is its answer."""
     report: dict[str, object] = {"associations": 7, "degraded": ["the disk \x1bis slow"]}
     with control.answering(archive.data, {"status": lambda _: report}):
-        output = archive.run("status", *["--json"] * as_json).stdout
+        output = " ".join(archive.run("status", *["--json"] * as_json).stdout.split())
 
     assert ('"associations": 7' if as_json else "associations: 7") in output
     assert ('"running": true' if as_json else "running: yes") in output

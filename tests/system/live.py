@@ -42,6 +42,8 @@ class LiveNode:
         self._storage = f'[storage]\nmin_free = "{min_free}"\n{storage}\n'
         # What a test has damaged stays as it is until the test has looked.
         self._tables = tables if "[jobs.integrity]" in tables else f"{tables}\n[jobs.integrity]\nenabled = false\n"
+        if "[metrics]" not in tables:
+            self._tables += '\n[metrics]\nlisten = ""\n'
         self._node_keys = node_keys
         self._launcher = launcher
         self._listen = listen

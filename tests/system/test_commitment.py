@@ -69,7 +69,7 @@ def test_killed_between_request_and_report(tmp_path: Path) -> None:
         finally:
             listener.shutdown()
             listener.server_close()
-        assert "open commitments: 0" in node.run("status")
+        assert '"open_commitments": 0' in node.run("status", "--json")
 
     assert {(1, uid) for uid in TRANSACTIONS} == heard
 

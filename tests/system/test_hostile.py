@@ -151,7 +151,7 @@ def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
         over = threading.Event()
         threading.Timer(1.0, over.set).start()
         warm.work(over)
-        assert eventually(lambda: "associations: 0" in node.run("status"), 10)
+        assert eventually(lambda: '"associations": 0' in node.run("status", "--json"), 10)
         idle, idle_bytes = use(node.pid), resident_bytes(node.pid, "VmRSS")
         modality = Modality(node.port, node.tls_port, tls)
         is_over = threading.Event()
@@ -164,7 +164,7 @@ def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
         grown = resident_bytes(node.pid, "VmHWM") - idle_bytes
         is_calm = eventually(lambda: use(node.pid) == idle, CALM_SECONDS)
         after = use(node.pid)
-        status = node.run("status")
+        status = node.run("status", "--json")
         spooled = [path for path in (node.folder / "data" / "spool").rglob("*") if path.is_file()]
         answer = modality.echo()
         warnings = [line for line in node.log.splitlines() if " INFO " not in line]
@@ -182,7 +182,7 @@ def test_hostile_peers_do_not_stop_others_work(tmp_path: Path) -> None:
     assert p99 < 1.0
     assert percentile(modality.handshake_seconds, 0.99) < 0.5
     assert grown < 300 * MIB
-    assert "associations: 0" in status
+    assert '"associations": 0' in status
     assert [] == spooled
     assert is_calm, (idle, after)
     assert 0 == answer

@@ -1,0 +1,52 @@
+"""Who hears of what peers do here, to count it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Called from the threads of all associations; must not raise, nor take its time."""
+
+    def opened(self) -> None:
+        """An association was accepted."""
+
+    def rejected(self, result: int, source: int, reason: int) -> None:
+        """One was not (PS3.8 9.3.4)."""
+
+    def violated(self, kind: str) -> None:
+        """A peer broke the protocol; ``kind``: the name of the reason of the A-ABORT, in lower case."""
+
+    def stored(self, size: int, commit_seconds: float) -> None:
+        """A data set of so many bytes was made durable, which took so long after its last byte."""
+
+    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float) -> None:
+        """An operation was answered for good."""
+
+    def sent(self, operation: str, *, completed: int, failed: int, warning: int) -> None:
+        """A retrieve, ``get`` or ``move``, is over: its sub-operations."""
+
+
+class Nobody:
+    """Where nothing is counted."""
+
+    def opened(self) -> None:
+        """See Observer."""
+
+    def rejected(self, result: int, source: int, reason: int) -> None:
+        """See Observer."""
+
+    def violated(self, kind: str) -> None:
+        """See Observer."""
+
+    def stored(self, size: int, commit_seconds: float) -> None:
+        """See Observer."""
+
+    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float) -> None:
+        """See Observer."""
+
+    def sent(self, operation: str, *, completed: int, failed: int, warning: int) -> None:
+        """See Observer."""
+
+
+NOBODY: Observer = Nobody()

@@ -1,0 +1,1 @@
+"""What is unsafe or broken in an installation, each with its remedy. It looks and changes nothing."""

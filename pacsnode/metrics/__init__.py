@@ -1,0 +1,1 @@
+"""What the node tells monitoring: counters of its operations, and facts read when somebody asks; over HTTP."""

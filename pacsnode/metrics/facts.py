@@ -1,0 +1,39 @@
+"""What is read when somebody asks, besides what is counted. Whoever runs the node gathers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pacsnode.model import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Of a job; None where it was never done."""
+
+    failures: int  # since the start of the node
+    last_success: datetime | None = None
+    last_seconds: float | None = None  # that its last run took
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """How the node is now. None is what could not be read."""
+
+    associations: int
+    is_accepting: bool  # may instances be stored?
+    free_bytes: Mapping[str, int]  # by what is there: "objects", "index"
+    totals: Totals | None
+    index_bytes: int
+    wal_bytes: int
+    quarantined: int
+    commitments: int  # that are not reported yet
+    commitment_seconds: float  # the age of the oldest
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    findings: Mapping[str, int] = field(default_factory=dict)  # open ones, by kind
+    closed_findings: Mapping[str, int] = field(default_factory=dict)  # by outcome
+    last_full_scrub: datetime | None = None
+    certificates: Mapping[str, datetime] = field(default_factory=dict)  # when they expire, by key of [tls]
+    degraded: int = 0  # reasons that `status` names

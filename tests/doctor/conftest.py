@@ -1,0 +1,3 @@
+from tests.cli.conftest import archive, folder
+
+__all__ = ["archive", "folder"]
