@@ -22,14 +22,18 @@ class Housekeeping:
         self._ledger = ledger
 
     def run(self, budget: Budget) -> JobReport:
-        """Check the database of the index for a minute at most, and forget runs of more than 90 days ago."""
+        """Check the database of the index for a minute at most, and forget runs of more than 90 days ago and what of
+        the index's journal nobody needs."""
         problems = self._archive.index.problems(_CHECK_SECONDS)
         budget.advance(1, 2)
         if budget.expired():
             return _report(problems, finished=False)
         forgotten = self._ledger.forget(self._archive.clock() - _KEPT)
+        entries = 0
+        while not (problems or budget.expired()) and (dropped := self._archive.index.forget_changes()):
+            entries += dropped
         budget.advance(2, 2)
-        return _report(problems, finished=True, forgotten=forgotten)
+        return _report(problems, finished=True, runs=forgotten, entries=entries)
 
     def rehearse(self, budget: Budget) -> JobReport:
         """Check the database, which changes nothing."""
@@ -38,8 +42,8 @@ class Housekeeping:
         return _report(problems, finished=True)
 
 
-def _report(problems: list[str], *, finished: bool, forgotten: int = 0) -> JobReport:
-    details: dict[str, int | float | str] = {"forgotten_runs": forgotten}
+def _report(problems: list[str], *, finished: bool, runs: int = 0, entries: int = 0) -> JobReport:
+    details: dict[str, int | float | str] = {"forgotten_runs": runs, "forgotten_changes": entries}
     if problems:
         details["index"] = "; ".join(problems)
     return JobReport(done=0 if problems else 1, failed=1 if problems else 0, finished=finished, details=details)

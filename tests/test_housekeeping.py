@@ -38,7 +38,12 @@ def test_old_runs_go_and_the_index_is_checked(tmp_path: Path, ledger: Ledger) ->
         report = job.run(RunBudget())
 
     assert (1, 0, 4) == (rehearsed.done, rehearsed.failed, before)
-    assert (1, 0, True, {"forgotten_runs": 2}) == (report.done, report.failed, report.finished, report.details)
+    assert (1, 0, True, {"forgotten_runs": 2, "forgotten_changes": 0}) == (
+        report.done,
+        report.failed,
+        report.finished,
+        report.details,
+    )
     assert 2 == len(ledger.history(None, 10))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -32,7 +33,8 @@ _READ_BYTES = 1024  # more than a head of ours
 _HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
 _PRIVATE_INFORMATION = re.compile(
     r"received=(\S{26})Z sha256=([0-9a-f]{64})"
-    r"(?: original-sha256=([0-9a-f]{64}) original-size=([0-9]{1,19}) original-syntax=([0-9.]{1,64}))? *\Z"
+    r"(?:( original-sha256=([0-9a-f]{64}) original-size=([0-9]{1,19}) original-syntax=([0-9.]{1,64}))"
+    r" original-crc32=([0-9a-f]{8}))? *\Z"
 )
 
 _CLASS, _INSTANCE, _SYNTAX, _SOURCE, _RECEIVING = 0x0002, 0x0003, 0x0010, 0x0016, 0x0018
@@ -112,7 +114,9 @@ def read_head(source: BinaryIO) -> Head:
     if not all(_HARMLESS_UID.match(uid) for uid in (sop_class, sop_instance, transfer_syntax)):
         raise ObjectDamaged("the head lacks a UID")
     calling_ae, called_ae = _ascii(values, _SOURCE), _ascii(values, _RECEIVING)
-    original = Original(private[3], int(private[4]), Uid(private[5])) if private[3] else None
+    original = Original(private[4], int(private[5]), Uid(private[6])) if private[3] else None
+    if private[3] and private[7] != _crc32(private[3]):
+        raise ObjectDamaged("what the head tells of the original is not what was written")
     arrival = Arrival(sop_class, sop_instance, transfer_syntax, calling_ae, called_ae, received_at, original=original)
     return Head(arrival, private[2], offset)
 
@@ -185,8 +189,13 @@ def _private_information(arrival: Arrival) -> bytes:
     told = f"received={time}Z sha256={_NO_DIGEST}"
     if arrival.original is not None:
         came = arrival.original
-        told += f" original-sha256={came.digest} original-size={came.size} original-syntax={came.transfer_syntax_uid}"
+        came_as = f" original-sha256={came.digest} original-size={came.size} original-syntax={came.transfer_syntax_uid}"
+        told += f"{came_as} original-crc32={_crc32(came_as)}"  # no row has it, so that a flip is seen by this alone
     return (told + " " * (len(told) % 2)).encode("ascii")
+
+
+def _crc32(text: str) -> str:
+    return f"{zlib.crc32(text.encode('ascii')):08x}"
 
 
 def _read_meta(source: BinaryIO, *, last: int | None) -> tuple[dict[int, bytes], int]:

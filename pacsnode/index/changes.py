@@ -13,6 +13,7 @@ import apsw
 
 from pacsnode.model import Key
 
+KEPT = 1_000_000  # entries of the journal: who is further behind reads all rows, which takes little longer
 PAGE = 10_000  # rows, and entries of the journal, read in one transaction
 
 JOURNAL = (
@@ -26,6 +27,8 @@ JOURNAL = (
 NOTE = 'INSERT INTO change (key, "row", newest) SELECT ?, ?, coalesce(max(id), 0) FROM instance'
 """To be run after a row was removed, or got another key: bound are the key that it had, and its id."""
 
+_FORGET = "DELETE FROM change WHERE id <= (SELECT min(max(id) - ?, min(id) + ?) FROM change)"
+_FORGOTTEN = "SELECT coalesce(min(id) - 1, 0) FROM change"
 _HERE = (
     "SELECT value, (SELECT coalesce(max(id), 0) FROM instance), (SELECT coalesce(max(id), 0) FROM change) FROM identity"
 )
@@ -58,14 +61,21 @@ def here(reader: apsw.Connection) -> Place:
     return Place(*reader.execute(_HERE).get)
 
 
+def forget(writer: apsw.Connection, kept: int) -> int:
+    """Drop the oldest page of the journal, but leave ``kept`` entries, one at least; how many went."""
+    writer.execute(_FORGET, (max(kept, 1), PAGE))
+    return writer.changes()
+
+
 def since(reader: apsw.Connection, place: Place) -> Changes | None:
-    """The page of changes behind the place; None where the place is none of this index, which is to be read anew.
+    """The page of changes behind the place; None where it is none of this index, or the journal does not go back to it:
+    then all is to be read anew.
 
     One key may come again in a later page; none is left out.
     """
     with reader:  # one state of the file for all that is read
         now = here(reader)
-        if now.identity != place.identity or now.change < place.change:
+        if now.identity != place.identity or not reader.execute(_FORGOTTEN).get <= place.change <= now.change:
             return None
         entries: list[Any] = reader.execute(_ENTRIES, (place.change, PAGE)).fetchall()
         last_row = min([place.row, *(newest for *_, newest in entries)])

@@ -98,10 +98,15 @@ class Index(Protocol):
         """Where the index stands: ``changes`` tells what comes after."""
 
     def changes(self, place: Place) -> Changes | None:
-        """A page of what came and went since the place, at a cost of just that; None where it is of another index.
+        """A page of what came and went since the place, at a cost of just that; None where it is of another index, or
+        from before what ``forget_changes`` has left.
 
         One that was rebuilt is another one. A key that came may have gone again, and may come in two pages.
         """
+
+    def forget_changes(self) -> int:
+        """Drop a page of the oldest that ``changes`` knows of removals and moves, but the newest million; how many were
+        dropped."""
 
     def pulse(self) -> None:
         """Return once what writes has had its turn, having written nothing. Raises IndexFailure where it cannot write,

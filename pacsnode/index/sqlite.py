@@ -199,6 +199,10 @@ class SqliteIndex:
             yield from (Key(row[0]) for row in rows)
             rows = self._rows(statement % ">", rows[-1][0])
 
+    def forget_changes(self) -> int:
+        """See Index.forget_changes."""
+        return self._writing().run(lambda: changes.forget(self._writing().connection, changes.KEPT))
+
     def pulse(self) -> None:
         """An empty transaction, in its turn. Raises IndexFailure."""
         self._writing().run(lambda: None)

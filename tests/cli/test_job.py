@@ -26,7 +26,7 @@ REPORT = {
     "bytes_before": 0,
     "bytes_after": 0,
     "finished": True,
-    "details": {"forgotten_runs": 0},
+    "details": {"forgotten_runs": 0, "forgotten_changes": 0},
 }
 
 

@@ -2,6 +2,7 @@ import io
 import shutil
 import struct
 import subprocess
+import zlib
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -238,4 +239,18 @@ def test_head_of_what_was_encoded_anew(size: int) -> None:
     assert told.rstrip() == (
         f"received=2026-11-24T05:00:00.123456Z sha256={DIGEST}"
         f" original-sha256={'ab' * 32} original-size={size} original-syntax=1.2.840.10008.1.2"
+        f" original-crc32={zlib.crc32(told.split(DIGEST)[1].split(' original-crc32')[0].encode()):08x}"
     )
+
+
+def test_no_flip_in_what_came_goes_unnoticed() -> None:
+    """No row has what a head tells of the original: each changed byte of it is found by the head alone."""
+    original = Original("ab" * 32, 1234, Uid("1.2.840.10008.1.2"))
+    filled = HeadTemplate(replace(ARRIVAL, original=original)).filled(DIGEST)
+    begin = filled.index(b" original-sha256")
+    for place in range(begin, len(filled.rstrip())):
+        for bit in range(8):
+            changed = bytearray(filled)
+            changed[place] ^= 1 << bit
+            with pytest.raises(ObjectDamaged):
+                read_head(io.BytesIO(bytes(changed) + DATA_SET))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.index import changes
 from pacsnode.index.changes import Place
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Instance, Key
@@ -72,6 +73,24 @@ def test_a_row_id_that_is_given_again(index: SqliteIndex) -> None:
     index.add(numbered(3))
 
     assert {key(1), key(3)} == follower.follow()
+
+
+def test_what_is_forgotten(index: SqliteIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is not as far as the oldest entry that is left is to read anew; who is, is told all."""
+    monkeypatch.setattr(changes, "KEPT", 2)
+    behind, level = Follower(index), Follower(index)
+    index.add_many([numbered(number) for number in range(1, 6)])
+    behind.follow()
+    for number in (1, 2, 3):
+        index.strike(key(number))
+        if number == 1:
+            level.follow()
+
+    assert (1, 0) == (index.forget_changes(), index.forget_changes())
+    assert index.changes(behind.place) is None
+    assert {key(4), key(5)} == level.follow()
+    index.strike(key(4))
+    assert {key(5)} == level.follow()
 
 
 def test_another_index(index: SqliteIndex, tmp_path: Path) -> None:
