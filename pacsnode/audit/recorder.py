@@ -104,6 +104,13 @@ class Recorder:
         """Instances of a deleted study are back."""
         self._sink.post(self._narrator.imported(self.clock(), ["trash"], part, Action.CREATE, SUCCESS))
 
+    def decided(self, what: str, node: str) -> None:
+        """Somebody has decided, by a command, what is to become of something that was set aside."""
+        alert = self._narrator.alerted(
+            self.clock(), events.RESTRICTED_FUNCTION, self._narrator.operator(), node, Result(Outcome.SUCCESS, what)
+        )
+        self._sink.post(alert)
+
     def exported(self, folder: str, parts: Iterable[Part], result: Result = SUCCESS) -> None:
         """Instances were written to files."""
         for part in parts:

@@ -10,8 +10,10 @@ import click
 
 from pacsnode import app
 from pacsnode.archive import Archive
+from pacsnode.audit import opening as audit
 from pacsnode.cli import console
 from pacsnode.cli.command import Group, json_option, load_config
+from pacsnode.config import Config
 from pacsnode.errors import ObjectDamaged, ObjectNotFound
 from pacsnode.integrity.findings import Findings, Record
 from pacsnode.integrity.release import Released, drop, release
@@ -65,6 +67,7 @@ def release_entry(identifier: str, as_json: bool) -> int:
     with _opened() as bench:
         entry = bench.quarantine.entry(identifier)
         released = release(bench.archive, bench.quarantine, bench.findings, entry)
+        bench.tell(f"released from quarantine, {released.value}", entry)
     if as_json:
         console.print_json({"id": identifier, "key": entry.key, "outcome": released.value})
     elif released is Released.IN_PLACE:
@@ -85,6 +88,7 @@ def drop_entry(identifier: str, yes: bool, as_json: bool) -> int:
         if not yes:
             raise click.UsageError(f"{identifier} would be gone for good; say --yes to do it")
         drop(bench.archive, bench.quarantine, bench.findings, entry)
+        bench.tell("dropped from quarantine", entry)
     if as_json:
         console.print_json({"id": identifier, "key": entry.key, "outcome": "dropped"})
     else:
@@ -96,6 +100,7 @@ def drop_entry(identifier: str, yes: bool, as_json: bool) -> int:
 class _Bench:
     """What is needed to judge an object that was set aside."""
 
+    config: Config
     archive: Archive
     quarantine: Quarantine
     findings: Findings
@@ -106,13 +111,18 @@ class _Bench:
         self.shown = tuple(self.findings.of_key(entry.key))
         return self.shown
 
+    def tell(self, what: str, entry: SetAside) -> None:
+        """Tell the audit trail what was done."""
+        with audit.commanded(self.config, app.system_clock) as recorder:
+            recorder.decided(what, entry.key)
+
 
 @contextmanager
 def _opened() -> Iterator[_Bench]:
     config = load_config()
     quarantine = app.open_store(config, read_only=True).quarantine
     with app.open_archive(config, read_only=True) as archive, app.open_integrity(config) as ledger:
-        yield _Bench(archive, quarantine, ledger.findings)
+        yield _Bench(config, archive, quarantine, ledger.findings)
 
 
 def _row(entry: SetAside) -> dict[str, object]:

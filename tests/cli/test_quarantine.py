@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.audit.schema import told
 from tests.cli.folder import Folder
 from tests.cli.test_study import damage
 
@@ -57,6 +58,17 @@ def test_drop(archive: Folder) -> None:
     assert "--yes" in refused.stderr
     assert (0, []) == (dropped.exit_code, archive.answer("quarantine", "list"))
     assert 3 == archive.run("verify").exit_code
+
+
+def test_decisions_are_in_the_audit_trail(archive: Folder) -> None:
+    """What was released and what was dropped, with the key; what was refused is not."""
+    identifier = scrubbed(archive)
+    archive.run("quarantine", "drop", identifier)
+    archive.run("quarantine", "drop", identifier, "--yes")
+
+    trail = archive.data / "audit" / "audit.log"
+    assert ["Security Alert"] == [message.event for message in told(trail)][-1:]
+    assert 1 == trail.read_text().count("dropped from quarantine")
 
 
 def test_unknown_ids(archive: Folder) -> None:
