@@ -5,6 +5,7 @@ The audit trail is exempt: it has query identifiers and Patient IDs, as PS3.15 A
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from tests.dimse import images
@@ -69,10 +70,20 @@ def state(data: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept}
 
 
+def scraped(path: Path) -> str:
+    """What monitoring is told."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
 def test_marks_stay_in_the_store(tmp_path: Path) -> None:
-    """No mark in the log at its most talkative, in comments, in status, or in what jobs keep."""
+    """No mark in the log at its most talkative, in comments, status and metrics, or in what jobs and deletions keep."""
+    socket_path = tmp_path / "metrics.sock"
     with Destination() as destination:
         tables = f'[log]\nlevel = "DEBUG"\n[peers.DEST]\nhost = "127.0.0.1"\nport = {destination.port}\n'
+        tables += f'[metrics]\nlisten = "{socket_path}"\n'
         with LiveNode(tmp_path / "node", tables) as node:
             data = tmp_path / "node" / "data"
             with RawPeer(node.port) as peer:
@@ -81,7 +92,9 @@ def test_marks_stay_in_the_store(tmp_path: Path) -> None:
                 peer.release()
             for job in JOBS:
                 node.run("job", "run", job)
-            told = node.run("status", "--json") + node.run("job", "list", "--json")
+            told = node.run("status", "--json") + node.run("job", "list", "--json") + scraped(socket_path)
+            told += node.run("study", "delete", images.STUDY, "--reason", "sent twice", "--json")
+            told += node.run("study", "deletions", "--json") + node.run("doctor", "--json", expect=3) + scraped(socket_path)
             histories = state(data)
             assert node.stop() == 0
         histories |= state(data)
@@ -91,8 +104,9 @@ def test_marks_stay_in_the_store(tmp_path: Path) -> None:
     assert len(comments) > 3
     assert [] == [comment for comment in comments if mark in comment]
     assert MARK not in told
-    assert "jobs.db" in histories
+    assert {"jobs.db", "deletion.db"} <= histories.keys()
+    assert "pacsnode_dimse_operations_total" in told
     assert [] == [name for name, content in histories.items() if mark in content]
     # That it could have been found: it is where it belongs.
     assert mark in (data / "index.db").read_bytes()
-    assert any(mark in path.read_bytes() for path in (data / "objects").rglob("*") if path.is_file())
+    assert any(mark in path.read_bytes() for path in (data / "trash").rglob("*") if path.is_file())
