@@ -84,11 +84,12 @@ def _accept(sock: socket.socket, pages: Pages, stopping: threading.Event) -> Non
 
 def _serve(client: socket.socket, pages: Pages, free: threading.BoundedSemaphore) -> None:
     try:
-        with client, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
             _answer(client, pages)
     except Exception:  # noqa: BLE001 - a question must not end more than its own thread
         log.crash("metrics_crashed")
     finally:
+        client.close()
         free.release()
 
 

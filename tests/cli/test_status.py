@@ -25,11 +25,11 @@ STATUS: dict[str, Any] = {
 
 
 def test_for_people(archive: Folder) -> None:
-    """Three groups, aligned, no longer than a screen; sizes and days that a person reads."""
+    """Four groups, aligned, no longer than a screen; sizes and days that a person reads."""
     lines = archive.run("status").stdout.splitlines()
     archive_lines = {line.split(":")[0].strip(): line for line in lines if line.startswith("  ")}
 
-    assert ["node", "archive", "jobs"] == [line for line in lines if not line.startswith(" ")]
+    assert ["node", "archive", "backup", "jobs"] == [line for line in lines if not line.startswith(" ")]
     assert len(lines) < 30
     assert all(" " == line[21] != line[22] for line in lines if line.startswith("  ") and len(line.split(":")[0]) < 20)
     assert re.search(r"free: +[0-9.]+ [TGMK]iB, full in [0-9]+ days at [0-9]+ B a day", archive_lines["free"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pacsnode.cli.console import size
 from tests.cli.folder import Folder
 from tests.compression.scene import KINDS, image
 
@@ -44,5 +45,7 @@ def test_what_was_gained(compressed: Folder) -> None:
     (kind,) = told["by_codec_and_modality"]
     assert ("htj2k", "CT", 2) == (kind["codec"], kind["modality"], kind["instances"])
     assert {"1 bit to a pixel": 1} == told["left_alone"]
-    assert f"htj2k CT: 2 instances, {report['bytes_before']} bytes before" in compressed.run("status").stdout
+    assert f"htj2k CT: 2 instances, {size(report['bytes_before'])} before" in " ".join(
+        compressed.run("status").stdout.split()
+    )
     assert {"checked": 3, "findings": []} == compressed.answer("verify")

@@ -94,7 +94,9 @@ def test_marks_stay_in_the_store(tmp_path: Path) -> None:
                 node.run("job", "run", job)
             told = node.run("status", "--json") + node.run("job", "list", "--json") + scraped(socket_path)
             told += node.run("study", "delete", images.STUDY, "--reason", "sent twice", "--json")
-            told += node.run("study", "deletions", "--json") + node.run("doctor", "--json", expect=3) + scraped(socket_path)
+            told += (
+                node.run("study", "deletions", "--json") + node.run("doctor", "--json", expect=3) + scraped(socket_path)
+            )
             histories = state(data)
             assert node.stop() == 0
         histories |= state(data)
