@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from pacsnode import recovery, roster
 from pacsnode.archive import Archive, Finding
 from pacsnode.audit import opening as audit
+from pacsnode.audit.recorder import Recorder, silent
 from pacsnode.commitment.ledger import Ledger
 from pacsnode.config import Config
 from pacsnode.dicom.charset import Assumptions
@@ -167,7 +168,7 @@ def serve(config: Config, read_config: Callable[[], Config]) -> None:
         open_archive(config, read_only=False) as archive,
         contextlib.closing(open_ledger(config)) as ledger,
         audit.running(config, system_clock) as auditing,
-        engaged_jobs(config, archive, AuditWitness(auditing.recorder)) as (jobs, part),
+        engaged_jobs(config, archive, auditing.recorder) as (jobs, part),
         deletions(config, archive, AuditWitness(auditing.recorder)) as studies,
     ):
         spare = config.storage.index_min_free if archive.rooms else config.storage.min_free
@@ -178,10 +179,10 @@ def serve(config: Config, read_config: Callable[[], Config]) -> None:
 
 
 def engaged_jobs(
-    config: Config, archive: Archive, witness: Witness = nobody
+    config: Config, archive: Archive, recorder: Recorder | None = None
 ) -> contextlib.AbstractContextManager[tuple[Runner, Part]]:
     """A runner of all jobs over an open archive, and what has it take another configuration. Raises IndexFailure."""
-    return roster.engaged(config, archive, index_path(config).parent, witness)
+    return roster.engaged(config, archive, index_path(config).parent, recorder or silent())
 
 
 def deletions(
@@ -192,10 +193,10 @@ def deletions(
 
 
 @contextlib.contextmanager
-def audited(config: Config) -> Iterator[AuditWitness]:
-    """For a command that deletes or brings back: what it does is told to the audit trail. Raises AuditFailure."""
-    with audit.commanded(config, system_clock) as recorder:
-        yield AuditWitness(recorder)
+def audited_deletions(config: Config, archive: Archive) -> Iterator[Deletions]:
+    """For a command: what it does is told to the audit trail. Raises AuditFailure, IndexFailure."""
+    with audit.commanded(config, system_clock) as recorder, deletions(config, archive, AuditWitness(recorder)) as found:
+        yield found
 
 
 def known_deletions(config: Config) -> contextlib.AbstractContextManager[RetentionLedger | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pacsnode import config as configuration
 from pacsnode.archive import Archive
 from pacsnode.audit import opening as audit
+from pacsnode.audit.recorder import Recorder
 from pacsnode.compression.database import STATE_FILE as COMPRESSION_FILE
 from pacsnode.compression.database import CompressionState
 from pacsnode.compression.job import CompressionJob, may_go_at_once
@@ -56,7 +57,7 @@ class Premises:
     ledger: Ledger
     folder: Path
     stack: ExitStack
-    witness: Witness = nobody
+    audit: Recorder
 
 
 def _housekeeping(premises: Premises) -> Job:
@@ -68,7 +69,8 @@ def _integrity(premises: Premises) -> Scrub:
     ledger = premises.stack.enter_context(closing(IntegrityLedger(premises.folder / "integrity.db")))
     places = _places(premises) if table.repair else {}
     repairer = Repairer(premises.archive, places)
-    return Scrub(premises.archive, ledger, repairer, full_pass=timedelta(seconds=table.full_pass))
+    full_pass = timedelta(seconds=table.full_pass)
+    return Scrub(premises.archive, ledger, repairer, full_pass=full_pass, audit=premises.audit)
 
 
 def _places(premises: Premises) -> dict[str, Copies]:
@@ -122,7 +124,9 @@ def _retention(premises: Premises) -> Job:
     config, table = premises.config, premises.config.jobs.retention
     return RetentionJob(
         premises.archive,
-        premises.stack.enter_context(deletions(config, premises.archive, premises.folder, premises.witness)),
+        premises.stack.enter_context(
+            deletions(config, premises.archive, premises.folder, AuditWitness(premises.audit))
+        ),
         [rules.parse(text) for text in table.rules],
         requires_backup=table.require_backup,
         opened_backup=lambda: _opened_backup(premises),
@@ -218,14 +222,14 @@ def open_ledger(config: Config, folder: Path) -> Ledger:
 
 
 @contextmanager
-def engaged(config: Config, archive: Archive, folder: Path, witness: Witness = nobody) -> Iterator[tuple[Runner, Part]]:
+def engaged(config: Config, archive: Archive, folder: Path, recorder: Recorder) -> Iterator[tuple[Runner, Part]]:
     """A runner of all jobs, for which the data folder's lock must be held unless they are only rehearsed; and what has
     it take another configuration.
 
     Raises IndexFailure, and what the jobs raise when they are made.
     """
     with closing(open_ledger(config, folder)) as ledger, ExitStack() as stack:
-        premises = Premises(config, archive, ledger, folder, stack, witness)
+        premises = Premises(config, archive, ledger, folder, stack, recorder)
         runner = Runner(_duties(premises), ledger, clock=archive.clock)
         yield runner, Part(["jobs"], _Reloading(runner, premises).prepare)
 

@@ -27,6 +27,7 @@ NODE_AUTHENTICATION = Code("110126", "Node Authentication")
 SECURITY_CONFIGURATION = Code("110129", "Security Configuration")
 SOFTWARE_CONFIGURATION = Code("110131", "Software Configuration")
 RESTRICTED_FUNCTION = Code("110132", "Use of Restricted Function")
+DAMAGE = Code("damage", "Stored Object Damaged", "99PACSNODE")  # CID 403 has none that fits, and may be extended
 RECORDING_STOPPED = Code("110133", "Audit Recording Stopped")
 _APPLICATION, _LAUNCHER = Code("110150", "Application"), Code("110151", "Application Launcher")
 _DESTINATION, _SOURCE = Code("110152", "Destination Role ID"), Code("110153", "Source Role ID")

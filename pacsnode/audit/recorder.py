@@ -111,6 +111,13 @@ class Recorder:
         )
         self._sink.post(alert)
 
+    def damaged(self, uid: str, problem: str, outcome: Outcome) -> None:
+        """A stored instance is not what it should be, or it was seen to."""
+        alert = self._narrator.alerted(
+            self.clock(), events.DAMAGE, self._narrator.operator(), uid, Result(outcome, problem)
+        )
+        self._sink.post(alert)
+
     def exported(self, folder: str, parts: Iterable[Part], result: Result = SUCCESS) -> None:
         """Instances were written to files."""
         for part in parts:

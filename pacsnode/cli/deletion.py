@@ -158,8 +158,7 @@ def _do(config: Config, what: str, uid: str, **details: str) -> dict[str, Any]:
     else:
         with (
             app.open_archive(config, read_only=False) as archive,
-            app.audited(config) as witness,
-            app.deletions(config, archive, witness) as found,
+            app.audited_deletions(config, archive) as found,
         ):
             DeletionOrder(found)({"do": what, "study": uid, **details}, answers.append)
     if not answers:

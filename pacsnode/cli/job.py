@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from pacsnode import app
+from pacsnode.audit import opening as audit
 from pacsnode.cli import console
 from pacsnode.cli.command import Group, json_option, load_config
 from pacsnode.config import Config
@@ -119,8 +120,8 @@ def _run(config: Config, name: str, advance: _Advance) -> JobReport:
         return _listen(name, told, advance)
     with (
         app.open_archive(config, read_only=False) as archive,
-        app.audited(config) as witness,
-        app.engaged_jobs(config, archive, witness) as (runner, _),
+        audit.commanded(config, app.system_clock) as recorder,
+        app.engaged_jobs(config, archive, recorder) as (runner, _),
     ):
         runner.abandon_open_runs()
         with _interruptible(runner.stop):

@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 
 from pacsnode import log
 from pacsnode.archive import Archive, Finding
+from pacsnode.audit.messages import Outcome
+from pacsnode.audit.recorder import Recorder, silent
 from pacsnode.errors import ObjectNotFound, StoreError
 from pacsnode.integrity.course import Course
 from pacsnode.integrity.findings import Closing, Kind, Record
@@ -69,8 +71,10 @@ class Scrub:
         *,
         full_pass: timedelta,
         monotonic: Callable[[], float] = time.monotonic,
+        audit: Recorder | None = None,
     ) -> None:
-        """``full_pass``: within which every object is read."""
+        """``full_pass``: within which every object is read. ``audit`` is told of damage, and of its end."""
+        self._audit = audit or silent()
         self._archive = archive
         self._findings = ledger.findings
         self._course = ledger.course
@@ -157,6 +161,7 @@ class Scrub:
         uid = row.header.sop_instance_uid
         log.event("integrity_finding", level=logging.ERROR, kind=kind.value, uid=uid, key=finding.key,
                   problem=finding.problem)  # fmt: skip
+        self._audit.damaged(uid, f"{kind.value}: {finding.problem}", Outcome.SERIOUS_FAILURE)
         return self._findings.enter(
             kind, finding.key, finding.problem, self._archive.clock(), uid=uid, digest=row.stored.digest
         )
@@ -225,6 +230,10 @@ class Scrub:
         self._findings.close(record, closing, self._archive.clock(), note)
         log.event("integrity_closed", level=logging.WARNING, kind=record.kind.value, outcome=closing.value,
                   uid=record.uid or None, key=record.key, note=note or None)  # fmt: skip
+        if record.kind is not Kind.STRAY:
+            self._audit.damaged(
+                record.uid, f"{record.kind.value}, now {closing.value} {note}".rstrip(), Outcome.SUCCESS
+            )
 
     def _has_object(self, key: Key) -> bool:
         try:

@@ -61,12 +61,13 @@ def test_drop(archive: Folder) -> None:
 
 
 def test_decisions_are_in_the_audit_trail(archive: Folder) -> None:
-    """What was released and what was dropped, with the key; what was refused is not."""
+    """The damage that was found, and what was dropped, with the key; what was refused is not."""
     identifier = scrubbed(archive)
+    trail = archive.data / "audit" / "audit.log"
+    assert 1 == trail.read_text().count("Stored Object Damaged")
     archive.run("quarantine", "drop", identifier)
     archive.run("quarantine", "drop", identifier, "--yes")
 
-    trail = archive.data / "audit" / "audit.log"
     assert ["Security Alert"] == [message.event for message in told(trail)][-1:]
     assert 1 == trail.read_text().count("dropped from quarantine")
 
