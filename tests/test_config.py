@@ -78,6 +78,7 @@ MISTAKES = [
     ("[node]\ntls = true", f"[node] tls = true: unknown key; {NODE_KEYS}"),
     ("node = 3", f"node = 3: {NO_TABLE}"),
     ("[storag]\nmin_free = '1 B'", f"[storag]: unknown table; did you mean storage? {TABLE_NAMES}"),
+    ('["a\\u000cb{"]\nx = 1', f"[a?b{{]: unknown table; {TABLE_NAMES}"),
     ("x = 1", f"x = 1: unknown table; {TABLE_NAMES}"),
     (
         "[access]\nunknown_peers = 'maybe'",

@@ -125,7 +125,7 @@ def _unwanted(moment: object) -> dict[str, str]:
 
 def _explain(mistake: ErrorDetails) -> str:
     """``[table] key = value: what is wrong; what is allowed``."""
-    path = [step for step in mistake["loc"] if isinstance(step, str)]
+    path = [_plain(step) for step in mistake["loc"] if isinstance(step, str)]
     depth = 2 if len(path) > 2 and path[0] in _TABLES_OF_TABLES else 1
     table, key, value = ".".join(path[:depth]), path[depth : depth + 1], mistake["input"]
     if key and mistake["type"] != "missing":
