@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut tools clean
+.PHONY: serve test demo check format conformance bench powercut proof tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -48,6 +48,17 @@ SERVER ?= pacsnode
 powercut: $(VENV)/dev
 	@sh tests/durability/install_machine.sh $(SERVER)
 	$(BIN)/python -m tests.durability.powercut --cuts $(CUTS) --server $(SERVER) $(if $(MUTANT),--mutant $(MUTANT))
+
+# Scrub and backup at length: damaged bytes, kills at random points, a restore and an incremental run of real size.
+FLIPS ?= 500
+KILLS ?= 50
+RESTORED ?= 20000
+proof: $(VENV)/dev tools
+	PACSNODE_FLIPS=$(FLIPS) PACSNODE_SCRUB_KILLS=$(KILLS) PACSNODE_BACKUP_KILLS=$(KILLS) \
+	  $(BIN)/python -m pytest tests/integrity tests/backup
+	$(BIN)/python -m tests.backup.restore_run --instances $(RESTORED)
+	$(BIN)/python -m tests.backup.incremental_run
+	$(BIN)/python -m benchmarks scrub --output $(VENV)/scrub.json
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process.
