@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut fuzz coverage lock sbom tools clean
+.PHONY: serve test demo check format conformance bench powercut proof fuzz coverage lock sbom tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -76,6 +76,17 @@ SUPPLY := $(VENV)/supply/bin
 $(VENV)/supply: $(VENV)/bin/python
 	$(PYTHON) -m venv $@
 	$(SUPPLY)/pip install --quiet pip-tools==7.6.2 cyclonedx-bom==7.5.0
+
+# Scrub and backup at length: damaged bytes, kills at random points, a restore and an incremental run of real size.
+FLIPS ?= 500
+KILLS ?= 50
+RESTORED ?= 20000
+proof: $(VENV)/dev tools
+	PACSNODE_FLIPS=$(FLIPS) PACSNODE_SCRUB_KILLS=$(KILLS) PACSNODE_BACKUP_KILLS=$(KILLS) \
+	  $(BIN)/python -m pytest tests/integrity tests/backup
+	$(BIN)/python -m tests.backup.restore_run --instances $(RESTORED)
+	$(BIN)/python -m tests.backup.incremental_run
+	$(BIN)/python -m benchmarks scrub --output $(VENV)/scrub.json
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process; promtool tries the alert rules.

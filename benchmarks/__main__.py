@@ -28,6 +28,7 @@ from benchmarks import (
     report,
     retrieve,
     scale,
+    scrub,
     secured,
 )
 from benchmarks.figures import Figure
@@ -47,6 +48,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "move": large_move.run,
     "hostile": hostile.run,
     "codec": codec.run,
+    "scrub": scrub.run,
     "scale": scale.run,
     "compression": compression.run,
 }

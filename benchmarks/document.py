@@ -27,6 +27,7 @@ _TITLES = {
     "move": "A very large C-MOVE",
     "hostile": "Beside hostile peers",
     "codec": "Codecs, with verification",
+    "scrub": "Integrity scrub, beside SHA-256 alone",
     "compression": "Compression",
     "scale": "Querying a million studies",
 }

@@ -30,6 +30,7 @@ class Quantity(Enum):
     SUCCESS = "% Success"
     DURATION = "s"
     LEFT_ALONE = "left alone"
+    EACH = "µs of a core each"
 
     @property
     def more_is_better(self) -> bool:

@@ -29,6 +29,7 @@ class Settings:
     large_senders: int = 1
     moved_instances: int = 100_000
     hostile_seconds: int = 60
+    scrubbed_megabytes: int = 150  # of each kind of image
 
 
 QUICK = Settings(
@@ -45,6 +46,7 @@ QUICK = Settings(
     large_mebibytes=256,
     moved_instances=2_000,
     hostile_seconds=5,
+    scrubbed_megabytes=40,
 )
 
 

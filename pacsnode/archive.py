@@ -27,7 +27,7 @@ from pacsnode.errors import (
     PacsNodeError,
 )
 from pacsnode.index.index import Index
-from pacsnode.model import Arrival, Clock, Instance, InstanceHeader, Key, Outcome, StoredObject, Uid
+from pacsnode.model import Arrival, Clock, Holding, Instance, InstanceHeader, Key, Outcome, StoredObject, Uid
 from pacsnode.storage import layout
 from pacsnode.storage.buffers import Buffers
 from pacsnode.storage.room import Room
@@ -231,19 +231,43 @@ class Archive:
             return Finding(uid, key, f"{key}: the object is not the one the index knows")
         return Finding(uid, key, f"{key}: the head is not as it was written")
 
+    def is_as_stored(self, holding: Holding, told: _Told = _nobody) -> bool:
+        """As ``holds_as_stored``, of the object under its key. False is no finding yet: see ``problem_of``.
+
+        Raises ObjectNotFound, ObjectUnreadable, StoreError.
+        """
+        stored = holding.stored
+        end = stored.offset + stored.size
+        if end >= _EXAMINED_BYTES:
+            with self.store.open(stored.key) as source:
+                return self._is_as_stored(source, stored, holding.arrival, told)
+        buffer = self._buffers.take()
+        try:
+            count = self.store.read_into(stored.key, buffer)
+            told(count)
+            return (
+                count == end
+                and part10.is_head_of(bytes(buffer[: stored.offset]), holding.arrival, stored.digest)
+                and hashlib.sha256(buffer[stored.offset : end]).hexdigest() == stored.digest
+            )
+        finally:
+            self._buffers.give_back(buffer)
+
     def holds_as_stored(self, source: BinaryIO, instance: Instance, told: _Told = _nobody) -> bool:
         """Is this object, from its first byte, what was stored of the instance, byte for byte?
 
         Its structure need not be walked again for that: it was, to its exact end, before the digest was recorded.
         Raises ObjectUnreadable.
         """
-        stored = instance.stored
+        return self._is_as_stored(source, instance.stored, arrival_of(instance), told)
+
+    def _is_as_stored(self, source: BinaryIO, stored: StoredObject, arrival: Arrival, told: _Told) -> bool:
         buffer = self._buffers.take()
         try:
             count = _fill(source, buffer)
             told(count)
             head = bytes(buffer[: min(stored.offset, count)])
-            if not part10.is_head_of(head, arrival_of(instance), stored.digest):
+            if not part10.is_head_of(head, arrival, stored.digest):
                 return False
             digest, size = hashlib.sha256(buffer[stored.offset : count]), count
             while count:

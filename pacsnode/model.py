@@ -132,6 +132,14 @@ class Instance:
     called_ae: str
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An object as the index knows it: all that its bytes are checked by, without what the data set says."""
+
+    stored: StoredObject
+    arrival: Arrival
+
+
 class Outcome(Enum):
     """What became of an instance that was received."""
 

@@ -11,6 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import BinaryIO
 
 from pacsnode.dicom.coding import LONG_VRS, UNDEFINED_LENGTH
@@ -68,20 +69,11 @@ class HeadTemplate:
     def __init__(self, arrival: Arrival, version_name: str = IMPLEMENTATION_VERSION_NAME) -> None:
         """Raises MalformedUid for UIDs that no head should carry (PS3.5 9.1)."""
         private = _private_information(arrival)
-        meta = b"".join(
-            (
-                _FIRST_ELEMENTS,
-                _uid(_CLASS, arrival.sop_class_uid),
-                _uid(_INSTANCE, arrival.sop_instance_uid),
-                _uid(_SYNTAX, arrival.transfer_syntax_uid),
-                _IMPLEMENTATION,
-                _element(_VERSION, b"SH", version_name.encode("ascii")),
-                _element(_SOURCE, b"AE", _ae_title(arrival.calling_ae)),
-                _element(_RECEIVING, b"AE", _ae_title(arrival.called_ae)),
-                _PRIVATE_CREATOR,
-                _element(_PRIVATE, b"OB", private),
-            )
+        before, behind = _common(
+            arrival.sop_class_uid, arrival.transfer_syntax_uid, arrival.calling_ae, arrival.called_ae, version_name
         )
+        instance = _uid(_INSTANCE, arrival.sop_instance_uid)
+        meta = b"".join((before, instance, behind, _element(_PRIVATE, b"OB", private)))
         begin = len(meta) - len(private) + private.index(_NO_DIGEST.encode())
         self._start = _BEFORE_LENGTH + _UL.pack(len(meta)) + meta[:begin]
         self._end = meta[begin + len(_NO_DIGEST) :]
@@ -159,6 +151,22 @@ def read_foreign_head(source: BinaryIO) -> FileHead:
     if not transfer_syntax:
         raise BadDataset("file meta lacks (0002,0010) Transfer Syntax UID")
     return FileHead(sop_class, sop_instance, transfer_syntax, offset)
+
+
+@lru_cache(maxsize=256)  # the instances of a series share it: 3 µs instead of 6 for a head (benchmarks/scrub.py)
+def _common(
+    sop_class_uid: Uid, transfer_syntax_uid: Uid, calling_ae: str, called_ae: str, version_name: str
+) -> tuple[bytes, bytes]:
+    """The elements before the SOP instance's, and those between it and the private information."""
+    behind = (
+        _uid(_SYNTAX, transfer_syntax_uid),
+        _IMPLEMENTATION,
+        _element(_VERSION, b"SH", version_name.encode("ascii")),
+        _element(_SOURCE, b"AE", _ae_title(calling_ae)),
+        _element(_RECEIVING, b"AE", _ae_title(called_ae)),
+        _PRIVATE_CREATOR,
+    )
+    return _FIRST_ELEMENTS + _uid(_CLASS, sop_class_uid), b"".join(behind)
 
 
 def _element(number: int, vr: bytes, value: bytes) -> bytes:

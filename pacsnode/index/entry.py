@@ -18,7 +18,7 @@ from pacsnode.index.matching import (
     storable,
 )
 from pacsnode.index.schema import NO_NUMBER
-from pacsnode.model import Instance, InstanceHeader, Key, Level, StoredObject, Uid
+from pacsnode.model import Arrival, Holding, Instance, InstanceHeader, Key, Level, StoredObject, Uid
 
 TABLE_OF: Mapping[Level, str] = {
     Level.PATIENT: "patient",
@@ -64,6 +64,8 @@ INSTANCE_COLUMNS = ", ".join(
     [f"{TABLE_OF[BY_NAME[name].level]}.{name}" for name in _FIELDS] + [f'instance."{name}"' for name in STORED]
 )
 """What ``instance_of`` takes, in this order."""
+HOLDING_COLUMNS = ", ".join(f'"{name}"' for name in (*STORED, "sop_class_uid", "sop_instance_uid"))
+"""What ``holding_of`` takes, in this order: columns of the instance's own table."""
 INSTANCE_TABLES = (
     "instance CROSS JOIN series ON series.id = instance.series"
     " CROSS JOIN study ON study.id = series.study CROSS JOIN patient ON patient.id = study.patient"
@@ -119,3 +121,11 @@ def instance_of(row: tuple[Any, ...]) -> Instance:
     key, size, digest, syntax, offset, received, calling, called = row[len(_FIELDS) :]
     stored = StoredObject(Key(key), size, digest.hex(), Uid(syntax), offset)
     return Instance(header, stored, _EPOCH + timedelta(microseconds=received), calling, called)
+
+
+def holding_of(row: tuple[Any, ...]) -> Holding:
+    """A Holding from the columns of HOLDING_COLUMNS."""
+    key, size, digest, syntax, offset, received, calling, called, sop_class, sop_instance = row
+    received_at = _EPOCH + timedelta(microseconds=received)
+    arrival = Arrival(sop_class, sop_instance, syntax, calling, called, received_at)
+    return Holding(StoredObject(key, size, digest.hex(), syntax, offset), arrival)

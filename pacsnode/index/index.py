@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pacsnode.index.changes import Changes, Place
-from pacsnode.model import Instance, Key, Match, Outcome, Query, StoredObject, Totals, Uid
+from pacsnode.model import Holding, Instance, Key, Match, Outcome, Query, StoredObject, Totals, Uid
 
 
 class Index(Protocol):
@@ -66,6 +66,9 @@ class Index(Protocol):
 
     def everything(self, since: str = "") -> Iterator[Instance]:
         """All versions of all instances whose keys are not below ``since``, in order of the keys; paged."""
+
+    def holdings(self, since: str = "") -> Iterator[Holding]:
+        """As ``everything``, but only what the objects themselves are checked by: a fraction of the time."""
 
     def relocate(self, old: StoredObject, new: Instance) -> bool:
         """Let ``new`` take the place of the version of its UID stored as ``old``, with object and time of arrival.

@@ -25,6 +25,7 @@ from pacsnode.index.writer import Writer
 from pacsnode.model import (
     OBJECT_KEY,
     DuplicatePolicy,
+    Holding,
     Instance,
     Key,
     Level,
@@ -185,6 +186,14 @@ class SqliteIndex:
         while page:
             yield from page
             page = self._instances(where % ">", page[-1].stored.key)
+
+    def holdings(self, since: str = "") -> Iterator[Holding]:
+        """See Index.holdings. Paged."""
+        statement = f"SELECT {entry.HOLDING_COLUMNS} FROM instance WHERE key %s ? ORDER BY key LIMIT {_PAGE_ROWS}"
+        rows = self._rows(statement % ">=", since)
+        while rows:
+            yield from map(entry.holding_of, rows)
+            rows = self._rows(statement % ">", rows[-1][0])
 
     def at(self, key: Key) -> Instance | None:
         """The version stored under the key."""

@@ -146,8 +146,10 @@ class Scrub:
         tally.examined += 1
         tally.size += seen.row.stored.size
         if finding is not None and not self._is_known_to_lack(seen.key):
-            tally.found += 1
-            self._mend(self._enter(seen.row, finding), seen.row, budget, tally)
+            row = self._archive.index.at(seen.key)
+            if row is not None:
+                tally.found += 1
+                self._mend(self._enter(row, finding), row, budget, tally)
         return seen.row.stored.size
 
     def _is_known_to_lack(self, key: Key) -> bool:

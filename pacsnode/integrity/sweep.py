@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 from pacsnode.archive import Archive, Finding
 from pacsnode.errors import ObjectDamaged, ObjectNotFound, StoreError
-from pacsnode.model import Instance, Key
+from pacsnode.model import Holding, Instance, Key
 from pacsnode.storage import layout
 
 _END = "~"  # sorts behind all keys
 _READERS, _AHEAD = 2, 4  # benchmarks/scrub.py: one reads while the other hashes
+_TOGETHER, _TOGETHER_BYTES = 64, 1024 * 1024
+"""What a reader is given at once: handing over a small object takes longer than reading it (benchmarks/scrub.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +23,21 @@ class Seen:
     """A key that the store or the index has."""
 
     key: Key
-    row: Instance | None
-    has_object: bool
+    row: Holding | None
 
 
 def sweep(archive: Archive, after: str = "") -> Iterator[Seen]:
     """Every key behind this one. What is done about one does not disturb the sweep."""
     since = after and after + _END
-    objects, rows = archive.store.keys(since), archive.index.everything(since)
+    objects, rows = archive.store.keys(since), archive.index.holdings(since)
     key, row = next(objects, _END), next(rows, None)
     while key != _END or row is not None:
         row_key = _END if row is None else row.stored.key
         if row is not None and row_key <= key:
-            yield Seen(row.stored.key, row, has_object=row_key == key)
+            yield Seen(row.stored.key, row)
             row = next(rows, None)
         else:
-            yield Seen(Key(key), None, has_object=True)
+            yield Seen(Key(key), None)
         if key <= row_key:
             key = next(objects, _END)
 
@@ -44,23 +45,50 @@ def sweep(archive: Archive, after: str = "") -> Iterator[Seen]:
 def examined(
     archive: Archive, after: str = "", told: Callable[[int], None] = lambda size: None
 ) -> Generator[tuple[Seen, Finding | None], None, None]:
-    """Every key behind this one, in order, with what is wrong with the object of its row. Read a few keys ahead.
+    """Every key behind this one, in order, with what is wrong with the object of its row. Read some keys ahead.
 
     ``told`` hears of every piece that was read, from threads.
     """
-    waiting: deque[tuple[Seen, Future[Finding | None]]] = deque()
+    waiting: deque[tuple[list[Seen], Future[list[Finding | None]]]] = deque()
     with ThreadPoolExecutor(_READERS, thread_name_prefix="scrub") as pool:
-        for seen in sweep(archive, after):
-            waiting.append((seen, pool.submit(_finding, archive, seen, told)))
+        for batch in _batches(sweep(archive, after)):
+            waiting.append((batch, pool.submit(_findings, archive, batch, told)))
             if len(waiting) > _AHEAD:
                 first, found = waiting.popleft()
-                yield first, found.result()
-        for seen, found in waiting:
-            yield seen, found.result()
+                yield from zip(first, found.result(), strict=True)
+        for batch, found in waiting:
+            yield from zip(batch, found.result(), strict=True)
 
 
-def _finding(archive: Archive, seen: Seen, told: Callable[[int], None]) -> Finding | None:
-    return None if seen.row is None else problem_of(archive, seen.row, told)
+def _batches(keys: Iterator[Seen]) -> Iterator[list[Seen]]:
+    batch: list[Seen] = []
+    size = 0
+    for seen in keys:
+        batch.append(seen)
+        size += 0 if seen.row is None else seen.row.stored.size
+        if len(batch) == _TOGETHER or size >= _TOGETHER_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _findings(archive: Archive, batch: list[Seen], told: Callable[[int], None]) -> list[Finding | None]:
+    return [None if seen.row is None else _finding(archive, seen.row, told) for seen in batch]
+
+
+def _finding(archive: Archive, row: Holding, told: Callable[[int], None]) -> Finding | None:
+    """One quick read says whether all is well; where it does not, ``problem_of`` says what is wrong."""
+    key = row.stored.key
+    try:
+        if archive.is_as_stored(row, told):
+            return None
+        doubt = Finding(row.arrival.sop_instance_uid, key, f"{key}: two reads gave different bytes", is_certain=False)
+    except StoreError:
+        doubt = None
+    instance = archive.index.at(key)
+    finding = None if instance is None else problem_of(archive, instance, told)
+    return finding or (doubt if archive.index.holds(key) else None)
 
 
 def problem_of(archive: Archive, row: Instance, told: Callable[[int], None] = lambda size: None) -> Finding | None:

@@ -21,6 +21,7 @@ DIRECT_BYTES = 256 * 1024
 _FILE_MODE = 0o640
 _DIRECTORY_MODE = 0o750
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS of linux/fs.h
 _FLAGS = struct.Struct("i4x")
 _TOP_DIRECTORY = 0x20000  # FS_TOPDIR_FL
@@ -124,6 +125,22 @@ class FileSystem:
     def open(self, path: Path) -> BinaryIO:
         """A file for reading, unbuffered; its reads raise ObjectUnreadable. A symbolic link is not a file."""
         return _ReadFile(path, "rb", opener=_open_without_following)
+
+    def read_into(self, path: str, buffer: memoryview) -> int:
+        """Read a file from its first byte until it ends or the buffer is full: how many bytes.
+
+        ObjectUnreadable where the disk does not give them. A symbolic link is not a file.
+        """
+        descriptor = os.open(path, _READ)
+        try:
+            size = 0
+            while size < len(buffer) and (count := os.readv(descriptor, (buffer[size:] if size else buffer,))):
+                size += count
+        except OSError as error:
+            raise _unreadable(error) from error
+        finally:
+            os.close(descriptor)
+        return size
 
     def space(self, path: Path) -> Space:
         """What is left of the file system the path is on."""

@@ -100,6 +100,17 @@ class FilesystemStore:
         except OSError as error:
             raise store_error(error, f"cannot open {key}") from error
 
+    def read_into(self, key: Key, buffer: memoryview) -> int:
+        """See Store.read_into."""
+        if not layout.is_key(key):
+            raise ObjectNotFound("not a key of this store")
+        try:
+            return self._fs.read_into(f"{self._objects}/{key}", buffer)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectNotFound(f"no object {key}") from error
+        except OSError as error:
+            raise store_error(error, f"cannot open {key}") from error
+
     def info(self, key: Key) -> StoredObject:
         """See Store.info."""
         head, size = self._head(key)

@@ -50,6 +50,12 @@ class MemoryStore:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return io.FileIO(descriptor)
 
+    def read_into(self, key: Key, buffer: memoryview) -> int:
+        """See Store.read_into."""
+        content = self._content(key)[: len(buffer)]
+        buffer[: len(content)] = content
+        return len(content)
+
     def info(self, key: Key) -> StoredObject:
         """See Store.info."""
         content = self._content(key)

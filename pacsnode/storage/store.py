@@ -40,6 +40,12 @@ class Store(Protocol):
     def open(self, key: Key) -> BinaryIO:
         """The whole Part 10 object from its first byte, unbuffered, seekable, with ``fileno``. ObjectNotFound."""
 
+    def read_into(self, key: Key, buffer: memoryview) -> int:
+        """The Part 10 object from its first byte, as far as the buffer takes it: how many bytes.
+
+        For many small ones: costs less than ``open``. ObjectNotFound, ObjectUnreadable, StoreError.
+        """
+
     def info(self, key: Key) -> StoredObject:
         """What the object's own head says of it, size from the file. ObjectNotFound, ObjectDamaged."""
 

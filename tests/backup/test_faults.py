@@ -249,12 +249,14 @@ def test_runs_that_are_killed(tmp_path: Path) -> None:
     began = time.monotonic()
     scene.receive(40)
     scene.run()
-    usual = time.monotonic() - began
-    killed = 0
-    for cycle in range(KILLS):
+    within = time.monotonic() - began
+    killed = cycle = 0
+    while killed < KILLS:
         keys = scene.receive(chance.randrange(5, 30))
         scene.clock.ahead = timedelta(hours=13 * cycle)  # every other run makes a snapshot
-        killed += killed_within(scene.run, chance.uniform(0.001, usual / 2))
+        was_killed = killed_within(scene.run, chance.uniform(0.001, within))
+        within *= 1.1 if was_killed else 0.8  # some 7 in 10 are caught at work, at any point, however quick the machine
+        killed, cycle = killed + was_killed, cycle + 1
         with scene.archive() as archive:
             archive.index.strike(keys[0])
             archive.store.delete(keys[0])
@@ -267,7 +269,6 @@ def test_runs_that_are_killed(tmp_path: Path) -> None:
 
     assert ([], []) == (findings, done.findings)
     assert contents(scene.data)[0] == contents(tmp_path / "back")[0]
-    assert killed > KILLS // 4
 
 
 def test_restores_that_are_killed(tmp_path: Path) -> None:

@@ -177,6 +177,9 @@ class SimulatedFileSystem(FileSystem):
     def open(self, path: Path) -> BinaryIO:
         return io.BytesIO(self._files[self._number_of(path)].volatile)
 
+    def read_into(self, path: str, buffer: memoryview) -> int:
+        return self.open(Path(path)).readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # of every binary file
+
     def space(self, path: Path) -> Space:
         return Space(1 << 40, None)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from pacsnode.archive import arrival_of
 from pacsnode.dicom.attributes import ATTRIBUTES
 from pacsnode.errors import IndexFailure, InvalidQuery
 from pacsnode.index.index import Index
@@ -373,6 +374,15 @@ class IndexContract:
         index.add_many([instance(number, header(f"1.{number % 700}")) for number in reversed(range(1200))])
 
         assert [key(number) for number in range(1200)] == [found.stored.key for found in index.everything()]
+
+    def test_holdings(self, index: Index) -> None:
+        """They say of every version, old or current, what ``everything`` says, from the same key on."""
+        index.add_many([instance(number, header(f"1.{number % 700}")) for number in reversed(range(1200))])
+        since = key(3)
+
+        assert [(found.stored, arrival_of(found)) for found in index.everything(since)] == [
+            (holding.stored, holding.arrival) for holding in index.holdings(since)
+        ]
 
     def test_more_than_a_page(self, index: Index) -> None:
         """Many matches come once each."""

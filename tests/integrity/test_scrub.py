@@ -16,7 +16,7 @@ from pacsnode.errors import PeerFailure, StoreError
 from pacsnode.integrity.course import LEAST_BYTES
 from pacsnode.integrity.findings import Closing, Kind
 from pacsnode.integrity.scrub import STRAY_PATIENCE
-from pacsnode.integrity.sweep import problem_of
+from pacsnode.integrity.sweep import examined, problem_of
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Uid
 from pacsnode.storage import layout
@@ -61,16 +61,32 @@ def test_every_flip_is_found_and_repaired(scene: Scene) -> None:
 def test_every_byte_of_the_head_counts(scene: Scene) -> None:
     """No bit of preamble and file meta information can change unnoticed, though the digest does not cover them."""
     (instance,) = scene.store_instances(1)
+    (holding,) = scene.index.holdings()
     path = scene.path_of(instance.stored.key)
     unnoticed = []
     for at in range(instance.stored.offset):
         flip(path, at, at % 8)
-        if scene.archive.problem_of(instance) is None:
+        if scene.archive.problem_of(instance) is None or scene.archive.is_as_stored(holding):
             unnoticed.append(at)
         flip(path, at, at % 8)
 
     assert [] == unnoticed
     assert scene.archive.problem_of(instance) is None
+    assert scene.archive.is_as_stored(holding)
+
+
+@pytest.mark.parametrize("filling", [400, 2**18 - 2000, 2**18, 2**19])
+def test_every_byte_has_its_place(scene: Scene, filling: int) -> None:
+    """One byte less or more at the end, or another one, is found in an object of any size."""
+    instances = scene.store_instances(4, filling=filling)
+    paths = [scene.path_of(instance.stored.key) for instance in instances]
+    os.truncate(paths[0], paths[0].stat().st_size - 1)
+    with paths[1].open("ab") as longer:
+        longer.write(b"\0")
+    flip(paths[2], -1)
+    found = [seen.key for seen, finding in examined(scene.archive) if finding is not None and finding.is_certain]
+
+    assert [instance.stored.key for instance in instances[:3]] == found
 
 
 def test_sound_archive(scene: Scene) -> None:
@@ -328,6 +344,22 @@ def test_a_failing_read_in_between(scene: Scene) -> None:
             return self.reads > 1
 
     finding = Wavering(scene.store, scene.index, scene.clock).problem_of(instance)
+
+    assert finding is not None
+    assert not finding.is_certain
+
+
+def test_a_first_read_that_fails(scene: Scene) -> None:
+    """What a pass reads wrong, and right when it looks again, is told of, but not taken for damage."""
+    scene.store_instances(1)
+
+    class Wavering(Archive):
+        """Reads wrong at first."""
+
+        def is_as_stored(self, *arguments: object) -> bool:
+            return False
+
+    ((_, finding),) = examined(Wavering(scene.store, scene.index, scene.clock))
 
     assert finding is not None
     assert not finding.is_certain

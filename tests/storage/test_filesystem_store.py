@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pacsnode.errors import MalformedUid, ObjectDamaged, ObjectNotFound, StoreError, StoreFull
+from pacsnode.errors import MalformedUid, ObjectDamaged, ObjectNotFound, ObjectUnreadable, StoreError, StoreFull
 from pacsnode.model import Key, Uid
 from pacsnode.storage import layout
 from pacsnode.storage.calls import FileSystem, Space
@@ -204,6 +204,8 @@ def test_symbolic_link_is_not_opened(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="cannot open"):
         store.open(MISSING)
+    with pytest.raises(StoreError, match="cannot open"):
+        store.read_into(MISSING, memoryview(bytearray(10)))
 
 
 def open_descriptors() -> int:
@@ -218,6 +220,8 @@ def test_directory_in_place_of_an_object(tmp_path: Path) -> None:
     for _ in range(3):
         with pytest.raises(StoreError, match="cannot open"):
             store.open(MISSING)
+        with pytest.raises(ObjectUnreadable):
+            store.read_into(MISSING, memoryview(bytearray(10)))
 
     assert before == open_descriptors()
 

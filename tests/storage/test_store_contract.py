@@ -81,6 +81,19 @@ class StoreContract:
             head = part10.read_head(source)
         assert (ARRIVAL, stored.digest, stored.offset) == (head.arrival, head.digest, head.offset)
 
+    def test_reading_into_a_buffer(self, store: Store) -> None:
+        """The object from its first byte, all of it or as much as the buffer takes; the rest stays as it was."""
+        key = put(store, CONTENT).key
+        with store.open(key) as source:
+            content = source.read()
+        large, small = bytearray(len(content) + 2), bytearray(1000)
+        counts = store.read_into(key, memoryview(large)), store.read_into(key, memoryview(small))
+
+        assert (len(content), 1000) == counts
+        assert (content + bytes(2), content[:1000]) == (bytes(large), bytes(small))
+        with pytest.raises(ObjectNotFound):
+            store.read_into(MISSING, memoryview(small))
+
     def test_description_of_what_was_stored(self, store: Store) -> None:
         """Commit and info say the same: key, size and digest of the data set, its syntax, where it begins."""
         key = new_key()
