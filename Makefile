@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut tools clean
+.PHONY: serve test demo check format conformance bench powercut vmtest tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -48,6 +48,11 @@ SERVER ?= pacsnode
 powercut: $(VENV)/dev
 	@sh tests/durability/install_machine.sh $(SERVER)
 	$(BIN)/python -m tests.durability.powercut --cuts $(CUTS) --server $(SERVER) $(if $(MUTANT),--mutant $(MUTANT))
+
+# The units under Debian's systemd, in a QEMU machine.
+vmtest: $(VENV)/dev tools
+	@sh tests/vm/install_debian.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	PACSNODE_VM=1 $(BIN)/python -m pytest -v --durations=0 tests/vm $(T)
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process.

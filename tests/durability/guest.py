@@ -218,9 +218,12 @@ def _site_files() -> Iterator[Path]:
         if name in seen:
             continue
         seen.add(name)
-        distribution = importlib.metadata.distribution(name)
-        plain = [need for need in distribution.requires or () if ";" not in need]
-        wanted += [found[0] for need in plain if (found := re.match(r"[\w.-]+", need))]
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for other systems or versions of Python
+        needs = [need for need in distribution.requires or () if "extra ==" not in need]
+        wanted += [found[0] for need in needs if (found := re.match(r"[\w.-]+", need))]
         if name != "pacsnode":
             tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}
             yield from (Path(str(distribution.locate_file(top))) for top in sorted(tops))
