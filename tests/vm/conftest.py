@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,21 +32,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if lacks := [*guest.missing(), *dcmtk.missing()]:
         pytest.skip(f"the machine lacks {', '.join(lacks)}; run: make vmtest")
     folder = tmp_path_factory.mktemp("vm")
-    began = time.monotonic()
     with running(guest.build(folder), folder / "console") as made:
-        _tell(began, "built")
         made.wait_for_shell()
-        _tell(began, "booted")
         made.do("ln -s /opt/pacsnode/bin/pacsnode /usr/bin/pacsnode")
         for command in documented():
             made.do(command)
         add_peer(made, MODALITY)
         made.do("systemctl reload pacsnode.service")
-        _tell(began, "ready")
         yield made
-    _tell(began, "ended")
-
-
-def _tell(began: float, what: str) -> None:
-    if os.environ.get("PACSNODE_VM"):
-        print(f"{time.monotonic() - began:6.1f} s {what}")

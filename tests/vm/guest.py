@@ -44,10 +44,8 @@ ExecStart=/bin/sh -c 'exec <>/dev/ttyS1 >&0 2>&0; stty raw -echo; echo GUEST she
 exec $B switch_root /root /lib/systemd/systemd
 """
 
-_PROGRAM = f"""#!/usr/bin/{_PYTHON}
+_PROGRAM = """#!/opt/pacsnode/bin/python3
 import sys
-sys.dont_write_bytecode = True
-sys.path.insert(0, "/opt/pacsnode/site")
 from pacsnode.cli import main
 sys.exit(main())
 """
@@ -77,12 +75,19 @@ def build(folder: Path) -> Machinery:
     guest.initramfs(made.guest.initramfs, kernel, _INIT)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         tree = Path(name)
-        guest.copy_site(tree / "pacsnode" / "site")
-        program = tree / "pacsnode" / "bin" / "pacsnode"
-        program.parent.mkdir()
-        program.write_text(_PROGRAM)
-        program.chmod(0o755)
+        _virtual_environment(tree / "pacsnode")
         tree.chmod(0o755)
         shutil.copytree(_CHECKOUT / "systemd", tree / "source" / "systemd")
         guest.image(made.checkout, _IMAGE_MEBIBYTES, "-d", str(tree))
     return made
+
+
+def _virtual_environment(folder: Path) -> None:
+    """What ``python3 -m venv`` and ``pip install`` would make there."""
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    guest.copy_site(folder / "lib" / _PYTHON / "site-packages")
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n")
+    (programs / "python3").symlink_to(f"/usr/bin/{_PYTHON}")
+    (programs / "pacsnode").write_text(_PROGRAM)
+    (programs / "pacsnode").chmod(0o755)
