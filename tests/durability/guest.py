@@ -29,7 +29,7 @@ _MODULES = (  # in the order in which they can be loaded
 _FOLDERS = ("bin", "etc", "dev", "proc", "sys", "tmp", "data", "lib64", "opt/site", "opt/mutant", "var", "run", "root")
 _NOT_OF_THE_LIBRARY = ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "config-*")
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x")
-_ROOT_IMAGE_MEBIBYTES = 400
+_ROOT_IMAGE_MEBIBYTES = 700
 
 _INIT = """#!/bin/busybox sh
 B=/bin/busybox

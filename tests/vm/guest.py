@@ -62,7 +62,7 @@ class Machinery:
 def missing() -> list[str]:
     """What has to be installed before a machine can be built."""
     lacks = guest.missing()
-    return lacks if _DEBIAN.exists() else [*lacks, f"{_DEBIAN.name} below {_DEBIAN.parent} (make vmtest fetches it)"]
+    return lacks if _DEBIAN.exists() else [*lacks, f"{_DEBIAN.name} below {_DEBIAN.parent}"]
 
 
 def build(folder: Path) -> Machinery:
