@@ -24,8 +24,11 @@ EXPOSURE = 1.4
 REQUEST = associate_rq([Offer(1, VERIFICATION)], calling=MODALITY.encode())
 ACTIVE = "systemctl is-active pacsnode.service"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-long = pytest.mark.skipif("PACSNODE_VM" not in os.environ, reason="takes half a minute; run: make vmtest")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif("PACSNODE_VM" not in os.environ, reason="takes some minutes; run: make vmtest"),
+]
 
 
 def came_back(machine: Machine, sample: Sample, folder: Path) -> list[str]:
@@ -96,7 +99,6 @@ def test_exposure_as_it_runs(machine: Machine) -> None:
     assert float(found[1]) <= EXPOSURE
 
 
-@long
 def test_reload_takes_a_new_peer(machine: Machine) -> None:
     """``systemctl reload`` lets in a peer that was refused until then; no process is started for it."""
     before = show(machine, "MainPID")
@@ -108,7 +110,6 @@ def test_reload_takes_a_new_peer(machine: Machine) -> None:
     assert before == show(machine, "MainPID")
 
 
-@long
 def test_bad_configuration_fails_the_reload(machine: Machine) -> None:
     """``systemctl reload`` fails, the journal says where the mistake is, and the node goes on as it was."""
     before = show(machine, "MainPID")
@@ -124,7 +125,6 @@ def test_bad_configuration_fails_the_reload(machine: Machine) -> None:
     assert echoes(machine, MODALITY)
 
 
-@long
 def test_stop_drains(machine: Machine) -> None:
     """At ``systemctl stop`` an open association is served to its end, a new one is told to come again, and the exit is
     clean; started again, the node serves."""
@@ -146,7 +146,6 @@ def test_stop_drains(machine: Machine) -> None:
     assert echoes(machine, MODALITY)
 
 
-@long
 def test_hung_node_is_started_again(machine: Machine, tmp_path: Path) -> None:
     """A node that hangs is killed by the watchdog and started again; who connected meanwhile is served by the new one,
     and what was acknowledged is there."""
@@ -165,7 +164,6 @@ def test_hung_node_is_started_again(machine: Machine, tmp_path: Path) -> None:
     assert [material.digest(sample.path)] == came_back(machine, sample, tmp_path / "got")
 
 
-@long
 def test_data_survives_a_reboot(machine: Machine, tmp_path: Path) -> None:
     """After a reboot the node serves with nobody's help, with what it had, in a clean start."""
     (sample,) = material.series(1, tmp_path, number=2)
