@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut proof fuzz coverage lock sbom tools clean
+.PHONY: serve test demo check format conformance bench powercut proof fuzz coverage lock sbom vmtest tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -87,6 +87,11 @@ proof: $(VENV)/dev tools
 	$(BIN)/python -m tests.backup.restore_run --instances $(RESTORED)
 	$(BIN)/python -m tests.backup.incremental_run
 	$(BIN)/python -m benchmarks scrub --output $(VENV)/scrub.json
+
+# The units under Debian's systemd, in a QEMU machine.
+vmtest: $(VENV)/dev tools
+	@sh tests/vm/install_debian.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	PACSNODE_VM=1 $(BIN)/python -m pytest -v --durations=0 tests/vm $(T)
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process; promtool tries the alert rules.

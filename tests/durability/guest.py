@@ -29,7 +29,7 @@ _MODULES = (  # in the order in which they can be loaded
 _FOLDERS = ("bin", "etc", "dev", "proc", "sys", "tmp", "data", "lib64", "opt/site", "opt/mutant", "var", "run", "root")
 _NOT_OF_THE_LIBRARY = ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "config-*")
 _LIBRARY = re.compile(r"(/\S+\.so\S*) \(0x")
-_ROOT_IMAGE_MEBIBYTES = 400
+_ROOT_IMAGE_MEBIBYTES = 700
 
 _INIT = """#!/bin/busybox sh
 B=/bin/busybox
@@ -110,17 +110,17 @@ class Guest:
 def missing() -> list[str]:
     """What has to be installed before a guest can be built."""
     tools = [name for name in NEEDED if shutil.which(name) is None]
-    return tools if _kernels() else [*tools, f"a kernel below {CACHE} (make powercut fetches one)"]
+    return tools if kernels() else [*tools, f"a kernel below {CACHE} (make powercut fetches one)"]
 
 
 def build(folder: Path, server: str) -> Guest:
     """Build root image and initramfs for the server (pacsnode, orthanc or dcmqrscp). Raises CannotBuild."""
     if lacks := missing():
         raise CannotBuild(f"missing: {', '.join(lacks)}")
-    kernel = _kernels()[-1]
+    kernel = kernels()[-1]
     folder.mkdir(parents=True, exist_ok=True)
     guest = Guest(kernel, folder / "initramfs.gz", folder / "root.img")
-    _initramfs(guest.initramfs, kernel)
+    initramfs(guest.initramfs, kernel, _INIT)
     tree = folder / "root"
     shutil.rmtree(tree, ignore_errors=True)
     _tree(tree, server)
@@ -140,14 +140,16 @@ def image(path: Path, mebibytes: int, *options: str) -> None:
 
 def kernel_version() -> str:
     """The release of the guest's kernel, for reports."""
-    return _kernels()[-1].name.removeprefix("vmlinuz-")
+    return kernels()[-1].name.removeprefix("vmlinuz-")
 
 
-def _kernels() -> list[Path]:
+def kernels() -> list[Path]:
+    """Those that were unpacked, the newest last."""
     return sorted(CACHE.glob("kernel/boot/vmlinuz-*"))
 
 
-def _initramfs(path: Path, kernel: Path) -> None:
+def initramfs(path: Path, kernel: Path, script: str) -> None:
+    """Pack what the kernel starts; MODULES in the script stands for those that it has to load. Raises CannotBuild."""
     tree = path.with_suffix(".tree")
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("bin", "dev", "proc", "root", "m"):
@@ -160,7 +162,7 @@ def _initramfs(path: Path, kernel: Path) -> None:
             raise CannotBuild(f"{modules} has no {name}.ko")
         shutil.copy(found, tree / "m")
     init = tree / "init"
-    init.write_text(_INIT.replace("MODULES", " ".join(_MODULES)))
+    init.write_text(script.replace("MODULES", " ".join(_MODULES)))
     init.chmod(0o755)
     names = "\n".join(str(entry.relative_to(tree)) for entry in sorted(tree.rglob("*")))
     packed = subprocess.run(
@@ -202,11 +204,17 @@ def _copy_server(tree: Path, server: str, python: Path) -> None:
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix, "base": sys.base_prefix}))
     ignored = shutil.ignore_patterns(*_NOT_OF_THE_LIBRARY)
     shutil.copytree(library, tree / library.relative_to("/"), ignore=ignored)
-    for path in _site_files():
-        target = tree / "opt" / "site" / path.name
-        shutil.copytree(path, target) if path.is_dir() else shutil.copy2(path, target)
     shutil.copy(Path(__file__).with_name("mutants.py"), tree / "opt" / "mutant" / "sitecustomize.py")
-    subprocess.run([sys.executable, "-m", "compileall", "-q", str(tree / "opt")], check=True)
+    copy_site(tree / "opt" / "site")
+
+
+def copy_site(folder: Path) -> None:
+    """Copy pacsnode of this checkout, with all that it needs, and compile it: what PYTHONPATH is to name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in _site_files():
+        target = folder / path.name
+        shutil.copytree(path, target) if path.is_dir() else shutil.copy2(path, target)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(folder)], check=True)
 
 
 def _site_files() -> Iterator[Path]:
@@ -218,9 +226,12 @@ def _site_files() -> Iterator[Path]:
         if name in seen:
             continue
         seen.add(name)
-        distribution = importlib.metadata.distribution(name)
-        plain = [need for need in distribution.requires or () if ";" not in need]
-        wanted += [found[0] for need in plain if (found := re.match(r"[\w.-]+", need))]
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for other systems or versions of Python
+        needs = [need for need in distribution.requires or () if "extra ==" not in need]
+        wanted += [found[0] for need in needs if (found := re.match(r"[\w.-]+", need))]
         if name != "pacsnode":
             tops = {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}
             yield from (Path(str(distribution.locate_file(top))) for top in sorted(tops))

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the power cuts need, where it is missing: QEMU and the like from Debian, and a Debian kernel for the
-# guest, which is only unpacked below build/powercut. With arguments: further programs (Orthanc, dcmqrscp).
+# guest, which is only unpacked below build/powercut. With arguments: further programs.
 set -eu
 
 cache=$(dirname "$0")/../../build/powercut
@@ -16,6 +16,7 @@ for program in "$@"; do
     case "$program" in
         orthanc) need Orthanc orthanc ;;
         dcmqrscp) need dcmqrscp dcmtk ;;
+        mmdebstrap) need mmdebstrap mmdebstrap ;;
     esac
 done
 has_kernel=$(ls "$cache"/kernel/boot/vmlinuz-* 2>/dev/null || true)

@@ -72,19 +72,15 @@ def running(guest: Guest, disk: str, console: Path, **parameters: str) -> Iterat
 
     ``parameters``: server, MUTANT, verify; for the guest's start script.
     """
-    port = _free_port()
+    port = free_port()
     words = " ".join(f"{name}={value}" for name, value in parameters.items() if value)
     console.write_bytes(b"")
     command = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(_MEMORY_MEBIBYTES),
-        "-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{console}",
+        *emulator(guest, port, PORT, words),
+        "-no-reboot", "-serial", f"file:{console}",
         "-drive", f"file={guest.root},if=virtio,format=raw,readonly=on",
         # Flushes of the guest reach the file or the NBD server; nothing is flushed that the guest did not flush.
         "-drive", f"file={disk},if=virtio,format=raw,cache=writeback",
-        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{PORT}",
-        "-device", "virtio-net-pci,netdev=net",
-        "-kernel", str(guest.kernel), "-initrd", str(guest.initramfs),
-        "-append", f"console=ttyS0 panic=-1 quiet {words}",
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         machine = Machine(port, console, process)
@@ -94,7 +90,20 @@ def running(guest: Guest, disk: str, console: Path, **parameters: str) -> Iterat
             machine.cut()
 
 
-def _free_port() -> int:
+def emulator(guest: Guest, port: int, guest_port: int, words: str) -> list[str]:
+    """QEMU with the guest's kernel, without disks and serial lines; ``port`` of loopback leads to the guest's."""
+    return [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(_MEMORY_MEBIBYTES),
+        "-nodefaults", "-display", "none",
+        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{guest_port}",
+        "-device", "virtio-net-pci,netdev=net",
+        "-kernel", str(guest.kernel), "-initrd", str(guest.initramfs),
+        "-append", f"console=ttyS0 panic=-1 quiet {words}",
+    ]  # fmt: skip
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
