@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut tools clean
+.PHONY: serve test demo check format conformance bench powercut manual wheel deb tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -48,6 +48,23 @@ SERVER ?= pacsnode
 powercut: $(VENV)/dev
 	@sh tests/durability/install_machine.sh $(SERVER)
 	$(BIN)/python -m tests.durability.powercut --cuts $(CUTS) --server $(SERVER) $(if $(MUTANT),--mutant $(MUTANT))
+
+# The same sources give the same packages: their date is that of the last commit.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+
+# Man pages and the completion for bash, into build/manual.
+manual: $(VENV)/runtime
+	$(BIN)/python packaging/manual.py build/manual
+
+# build/lib may hold modules that are no more.
+wheel: manual
+	rm -rf build/lib build/bdist.* dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# dist/pacsnode_VERSION_ARCHITECTURE.deb; VERSION=0.1.0+1 calls it something else.
+VERSION ?=
+deb: wheel
+	$(BIN)/python packaging/deb.py --wheel dist/*.whl --lock requirements.lock --output dist $(if $(VERSION),--version $(VERSION))
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process.
