@@ -20,10 +20,12 @@ _MAINTAINER = "pacsnode authors <pacsnode@localhost.localdomain>"
 _SCRIPTS = ("postinst", "prerm", "postrm")
 # What the libraries in the wheels need of the system: those that the manylinux policies leave out, by Debian's names.
 _DEPENDS = (
+    "python3",
     tree.PYTHON,
-    "libc6 (>= 2.35)",
+    "libc6 (>= 2.34)",
     "libgcc-s1",
     "libstdc++6",
+    "zlib1g",
     "init-system-helpers (>= 1.54)",
     "systemd | systemd-standalone-sysusers",
 )

@@ -40,7 +40,8 @@ sys.exit(main())
 def lay_out(root: Path, wheel: Path, lock: Path) -> None:
     """The tree of the package below a new folder. Raises CalledProcessError when pip cannot install."""
     environment = root / HOME.lstrip("/")
-    _install(environment, ["--require-hashes", "--requirement", str(lock)])
+    if lock.read_text().strip():
+        _install(environment, ["--require-hashes", "--requirement", str(lock)])
     _install(environment, ["--no-deps", "--no-index", str(wheel)])
     _make_runnable(environment)
     _place(environment / "share", root)
@@ -56,8 +57,6 @@ def compress(path: Path) -> None:
 
 
 def _install(environment: Path, what: list[str]) -> None:
-    if "--requirement" in what and not Path(what[-1]).read_text().strip():
-        return
     pip = [
         sys.executable,
         "-m",
@@ -117,7 +116,7 @@ def _compress(folder: Path) -> None:
 
 
 def _set_modes(root: Path) -> None:
-    """Whatever the umask of who builds: files are read by all, and run by all where anybody may."""
+    """Whatever the umask of who builds, and whatever came out of wheels: all is read by all, programs are run."""
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+            path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
