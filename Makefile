@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 # pytest's arguments, e.g. make test T="tests/dimse -k move"
 T ?=
 
-.PHONY: serve test demo check format conformance bench powercut proof fuzz coverage lock sbom vmtest tools clean
+.PHONY: serve test demo check format conformance bench powercut proof fuzz coverage lock sbom vmtest manual wheel deb tools clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/pacsnode serve
@@ -61,7 +61,7 @@ coverage: $(VENV)/dev
 
 # The lock file: everything that is installed for serving, each with its hashes.
 lock: $(VENV)/supply
-	$(SUPPLY)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url \
+	$(SUPPLY)/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --output-file requirements.lock setup.cfg
 
 # The software bill of materials of what the lock file says, as CycloneDX JSON.
@@ -92,6 +92,23 @@ proof: $(VENV)/dev tools
 vmtest: $(VENV)/dev tools
 	@sh tests/vm/install_debian.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 	PACSNODE_VM=1 $(BIN)/python -m pytest -v --durations=0 tests/vm $(T)
+
+# The same sources give the same packages: their date is that of the last commit.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+
+# Man pages and the completion for bash, into build/manual.
+manual: $(VENV)/runtime
+	$(BIN)/python packaging/manual.py build/manual
+
+# build/lib may hold modules that are no more.
+wheel: manual
+	rm -rf build/lib build/bdist.* dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# dist/pacsnode_VERSION_ARCHITECTURE.deb; VERSION=0.1.0+1 calls it something else.
+VERSION ?=
+deb: wheel
+	$(BIN)/python packaging/deb.py --wheel dist/*.whl --lock requirements.lock --output dist $(if $(VERSION),--version $(VERSION))
 
 # DCMTK's clients are the peers that the tests and the demo talk to; dciodvfy looks for faults in what comes out; openssl
 # makes certificates; faketime sets the clock of a process; promtool tries the alert rules.
