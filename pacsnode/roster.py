@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pacsnode import config as configuration
 from pacsnode.archive import Archive
 from pacsnode.compression.job import CompressionJob, may_go_at_once
+from pacsnode.compression.overview import waiting as compression_waiting
 from pacsnode.compression.policy import policy_of
 from pacsnode.config import Config
 from pacsnode.housekeeping import Housekeeping
@@ -86,7 +88,8 @@ def _backup(premises: Premises) -> Job:
 def _backup_verify(premises: Premises) -> Job:
     from pacsnode.backup import jobs  # as above
 
-    return jobs.VerifyJob(node_backup(premises.config, premises.folder), premises.archive)
+    wanted = partial(compression_waiting, premises.folder)
+    return jobs.VerifyJob(node_backup(premises.config, premises.folder), premises.archive, wanted)
 
 
 def _backup_drill(premises: Premises) -> Job:
@@ -98,8 +101,9 @@ def _backup_drill(premises: Premises) -> Job:
 def _compression(premises: Premises) -> Job:
     config = premises.config
     policy = policy_of(config.jobs.compression)
-    # keep_original: without a backup there is none to wait for.
-    return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go_at_once)
+    keeps = config.jobs.keeps_originals
+    may_go = node_backup(config, premises.folder).holding if keeps else may_go_at_once
+    return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go)
 
 
 _BUILDERS: Mapping[str, Callable[[Premises], Job]] = {
