@@ -21,7 +21,14 @@ from typing import IO, Any, cast
 
 from pacsnode.codec.codecs import Codec
 from pacsnode.dicom.pixels import PixelDescription
-from pacsnode.errors import CodecCrashed, CodecFailure, CodecRefused, CodecTooLarge, CodecTooSlow
+from pacsnode.errors import (
+    CodecCrashed,
+    CodecFailure,
+    CodecRefused,
+    CodecTooLarge,
+    CodecTooSlow,
+    CodecUnavailable,
+)
 from pacsnode.model import Uid
 
 WORKER: Sequence[str] = (sys.executable, "-I", "-m", "pacsnode.codec.worker")
@@ -123,18 +130,18 @@ class Sandbox:
         try:
             process = self._starter.submit(_Process, self._command, self._limits).result()
         except (OSError, RuntimeError) as error:
-            raise CodecCrashed(f"no codec process could be started: {type(error).__name__}") from error
+            raise CodecUnavailable(f"no codec process could be started: {_reason(error)}") from error
         with self._lock:
             self._all.add(process)
             is_closed = self._is_closed
         if is_closed:
             self._forget(process)
-            raise CodecCrashed("the node is about to stop")
+            raise CodecUnavailable("the node is about to stop")
         try:
             process.wait_until_ready()
-        except CodecFailure:
+        except CodecFailure as error:
             self._forget(process)
-            raise
+            raise CodecUnavailable(f"no codec process could be started: {error}") from error
         return process
 
     def _take_back(self, process: _Process) -> None:
@@ -188,7 +195,7 @@ class _Process:
         CodecFailure, after which it is of no more use."""
         deadline = time.monotonic() + limits.seconds
         try:
-            _write(self._given, frame)
+            self._give(frame)
             line = json.dumps({**request, "size": len(frame), "cpu_seconds": limits.cpu_seconds}).encode()
             self._requests.write(line + b"\n")
             reply = self._read_reply(deadline)
@@ -200,6 +207,12 @@ class _Process:
             if word in reply:
                 raise make(str(reply[word]))
         raise CodecCrashed("the codec's process said what it should not")
+
+    def _give(self, frame: bytes) -> None:
+        try:
+            _write(self._given, frame)
+        except OSError as error:
+            raise CodecUnavailable(f"no memory for a frame: {error.strerror}") from error
 
     def slim(self) -> None:
         """Give back the memory of large frames."""
@@ -255,6 +268,10 @@ _FAILURES: dict[str, Callable[[str], CodecFailure]] = {
     "too_large": lambda _: CodecTooLarge("the codec wanted too much memory"),
     "failed": lambda name: CodecCrashed(f"the codec failed: {name}"),
 }
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 
 @lru_cache(maxsize=64)  # 20 µs each, and the frames of an object have one description

@@ -17,7 +17,7 @@ from pacsnode.compression.policy import Policy
 from pacsnode.compression.replacing import Replacer
 from pacsnode.compression.run import Run, reason_of
 from pacsnode.compression.tally import Tally
-from pacsnode.errors import CodecFailure, CodecRefused, ObjectDamaged, ObjectNotFound
+from pacsnode.errors import CodecFailure, CodecRefused, CodecUnavailable, ObjectDamaged, ObjectNotFound
 from pacsnode.jobs.job import Budget, JobReport
 from pacsnode.model import Instance, Key
 
@@ -67,7 +67,7 @@ class CompressionJob:
         self._coder = coder
 
     def run(self, budget: Budget) -> JobReport:
-        """Compress what is due. Raises IndexFailure, StoreError; then the next run goes on."""
+        """Compress what is due. Raises IndexFailure, StoreError, CodecUnavailable; then the next run goes on."""
         with ExitStack() as stack:
             state = stack.enter_context(closing(CompressionState(self._folder / STATE_FILE)))
             attempts = Attempts(self._archive, stack.enter_context(self._coder()), self._scratch)
@@ -100,6 +100,8 @@ class CompressionJob:
 def _rehearse_one(instance: Instance, codec: Codec, attempts: Attempts, tally: Tally) -> None:
     try:
         size = attempts.estimate(instance, codec)
+    except CodecUnavailable:
+        raise
     except (CodecFailure, ObjectDamaged, ObjectNotFound) as error:
         tally.left(reason_of(error), has_failed=not isinstance(error, CodecRefused))
     else:

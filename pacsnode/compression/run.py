@@ -22,6 +22,7 @@ from pacsnode.errors import (
     CodecRefused,
     CodecTooLarge,
     CodecTooSlow,
+    CodecUnavailable,
     ObjectDamaged,
     ObjectNotFound,
     PacsNodeError,
@@ -59,10 +60,10 @@ class Run:
         self._progress = self._begun(policy.plan)
 
     def report(self) -> JobReport:
-        """Do it. Raises StoreError, IndexFailure."""
+        """Do it. Raises StoreError, IndexFailure, CodecUnavailable."""
         self._replacer.settle(self._budget.expired)
         try:
-            finished = self._look_at_all()
+            finished = self._look_at_all_or_end()
             if finished and self._archive.clock() - self._progress.began > _PASS_AGAIN:
                 self._progress = replace(self._progress, cursor="", began=self._archive.clock())
             self._put_in_place()
@@ -75,6 +76,13 @@ class Run:
         """Where to go on; from the beginning where what was refused may be done otherwise by now."""
         kept = self._state.progress()
         return kept if kept is not None and kept.plan == plan else Progress("", plan, self._archive.clock())
+
+    def _look_at_all_or_end(self) -> bool:
+        try:
+            return self._look_at_all()
+        except CodecUnavailable:  # no instance is refused for it: the next run goes on with the one that it was
+            self._put_in_place()
+            raise
 
     def _look_at_all(self) -> bool:
         """Was there time for everything?"""
@@ -99,6 +107,8 @@ class Run:
             self._batch.append(self._attempts.encode(instance, codec))
         except ObjectNotFound:
             return  # removed or replaced meanwhile
+        except CodecUnavailable:
+            raise
         except (CodecFailure, ObjectDamaged) as error:
             reason, has_failed = reason_of(error), not isinstance(error, CodecRefused)
             if has_failed:

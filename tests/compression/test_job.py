@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,8 @@ from pacsnode.compression.database import STATE_FILE, CompressionState
 from pacsnode.compression.job import CompressionJob
 from pacsnode.compression.policy import Policy
 from pacsnode.dicom import encapsulation, recode, syntax
-from pacsnode.errors import BadDataset, CodecFailure, ObjectDamaged
+from pacsnode.dicom.pixels import PixelDescription
+from pacsnode.errors import BadDataset, CodecFailure, CodecUnavailable, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Instance, Key, Outcome
@@ -235,6 +237,43 @@ def test_refused_once(archive: Archive, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("pacsnode.compression.policy.codec_version", lambda codec: "the next one")
     assert 1 == compress(archive, tmp_path).done
     assert {} == reasons(tmp_path)
+
+
+@pytest.mark.parametrize("command", [("/nowhere",), (sys.executable, "-c", "raise SystemExit(1)")])
+def test_no_codec_process_for_a_while(command: Sequence[str], archive: Archive, tmp_path: Path) -> None:
+    """A machine that cannot start a process just now ends the run, and is no reason to leave an instance alone."""
+    for number in range(1, 4):
+        store(archive, image(KINDS[0], number))
+    with pytest.raises(CodecUnavailable):
+        compress(archive, tmp_path, command=command)
+    with pytest.raises(CodecUnavailable):
+        job(archive, tmp_path, command=command).rehearse(RunBudget())
+
+    assert {} == reasons(tmp_path)
+    assert 3 == compress(archive, tmp_path).done
+
+
+def test_no_codec_process_any_more(archive: Archive, tmp_path: Path) -> None:
+    """What was encoded before is put in place, and the next run goes on behind it."""
+    for number in range(1, 4):
+        store(archive, image(KINDS[0], number))
+    age(archive)
+
+    class Ending(Sandbox):
+        """Two instances, then no more."""
+
+        encoded = 0
+
+        def encode(self, codec: Codec, pixels: PixelDescription, frame: bytes) -> bytes:
+            self.encoded += 1
+            if self.encoded > 2:
+                raise CodecUnavailable("no codec process could be started")
+            return super().encode(codec, pixels, frame)
+
+    with pytest.raises(CodecUnavailable):
+        CompressionJob(archive, tmp_path, POLICY, coder=Ending).run(RunBudget())
+    assert 2 == sum(one.stored.transfer_syntax_uid == HTJ2K for one in rows(archive))
+    assert 1 == compress(archive, tmp_path).done
 
 
 def test_run_ends_with_its_budget(archive: Archive, tmp_path: Path) -> None:
