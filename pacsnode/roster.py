@@ -31,6 +31,7 @@ from pacsnode.service.reload import Part
 if TYPE_CHECKING:
     from pacsnode.backup.backup import NodeBackup
 
+_GIVE_WAY = frozenset({"compression"})  # what can wait, and takes what receiving needs: processors and the disk
 _STATE_FILES = ("jobs.db", "compression.db", "integrity.db")  # what lies beside the index and is not made of it
 
 
@@ -181,4 +182,5 @@ def _duty(name: str, premises: Premises) -> Duty:
         is_enabled=table.enabled,
         longest_run=table.longest_run,
         rate=getattr(table, "rate", 0),
+        gives_way=name in _GIVE_WAY,
     )
