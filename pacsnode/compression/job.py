@@ -85,9 +85,10 @@ class CompressionJob:
                 if budget.expired():
                     break
                 looked_at += 1
-                if (due := candidates.due(key)) is not None:
-                    _rehearse_one(*due, attempts, tally)
-                    budget.spend(due[0].stored.size)
+                instance = self._archive.index.at(key)
+                if instance is not None and (codec := candidates.codec_for(instance)) is not None:
+                    _rehearse_one(instance, codec, attempts, tally)
+                    budget.spend(instance.stored.size)
                 budget.advance(looked_at, len(sample))
         more = [
             ("instances old enough", count),

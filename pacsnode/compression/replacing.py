@@ -78,10 +78,12 @@ class Replacer:
             return []
         intended = [_replacement(encoded) for encoded in batch]
         self._state.intend(intended)
+        placed = [encoded.upload.place(encoded.new) for encoded in batch]
+        self._archive.store.settle([stored.key for stored in placed])
         whole = {
-            one.new: instance
-            for encoded, one in zip(batch, intended, strict=True)
-            if (instance := self._written(encoded))
+            stored.key: replace(encoded.before, stored=stored)
+            for encoded, stored in zip(batch, placed, strict=True)
+            if self._is_whole(stored)
         }
         moves = [(encoded.before.stored, whole[encoded.new]) for encoded in batch if encoded.new in whole]
         moved = {
@@ -92,9 +94,8 @@ class Replacer:
         in_place = [one for one in intended if one.new in moved]
         moot = [one for one in intended if one.new not in moved]
         self._state.count(in_place)
-        gone = [one for one in in_place if self._remove_original(one)]
-        for one in moot:
-            self._archive.store.delete(one.new)
+        gone = [one for one in in_place if self._may_remove_original(one)]
+        self._archive.store.delete_all([*(one.old for one in gone), *(one.new for one in moot)])
         self._state.forget([*gone, *moot])
         return in_place
 
@@ -111,14 +112,13 @@ class Replacer:
                 done.clear()
         self._state.forget(done)
 
-    def _written(self, encoded: Encoded) -> Instance | None:
-        """The instance with its new object, which is read once more, from the disk; None where that is not whole."""
-        stored = encoded.upload.commit(encoded.new)
+    def _is_whole(self, stored: StoredObject) -> bool:
+        """Read it once more, from the disk."""
         try:
             must_be_whole(self._archive.store, stored)
         except (ObjectDamaged, ObjectNotFound):
-            return None
-        return replace(encoded.before, stored=stored)
+            return False
+        return True
 
     def _settle(self, one: Replacement) -> bool:
         """Is there nothing left to do about it?"""
@@ -126,17 +126,17 @@ class Replacer:
         if archive.index.holds(one.new):
             if not one.is_in_place:
                 self._state.count([one])
-            return self._remove_original(one)
+            if not self._may_remove_original(one):
+                return False
+            archive.store.delete(one.old)
+            return True
         if not archive.index.holds(one.old):
             self._leave_no_original(one)
         archive.store.delete(one.new)
         return True
 
-    def _remove_original(self, one: Replacement) -> bool:
-        if not self._may_go(one.new) or self._archive.index.holds(one.old):
-            return False
-        self._archive.store.delete(one.old)
-        return True
+    def _may_remove_original(self, one: Replacement) -> bool:
+        return self._may_go(one.new) and not self._archive.index.holds(one.old)
 
     def _leave_no_original(self, one: Replacement) -> None:
         """The row went to neither: the instance was removed, or lost and perhaps sent again."""
