@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from pacsnode import config as configuration
 from pacsnode.archive import Archive
-from pacsnode.compression.job import CompressionJob, may_go_at_once
+from pacsnode.compression.job import CompressionJob, may_go_at_once, sandboxed
+from pacsnode.compression.kept import KeptOriginals
 from pacsnode.compression.overview import waiting as compression_waiting
 from pacsnode.compression.policy import policy_of
 from pacsnode.config import Config
@@ -60,7 +61,8 @@ def _integrity(premises: Premises) -> Scrub:
 
 def _places(premises: Premises) -> dict[str, Copies]:
     """Where copies of objects may be had, the best first."""
-    config, places = premises.config, dict[str, Copies]()
+    config, archive, folder = premises.config, premises.archive, premises.folder
+    places: dict[str, Copies] = {"kept original": KeptOriginals(archive, folder, config.node.data, sandboxed)}
     if config.jobs.backup.target:
         from pacsnode.backup.backup import NodeCopies  # obstore takes its time, which most commands need not wait for
 

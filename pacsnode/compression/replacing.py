@@ -35,8 +35,14 @@ class Encoded:
 
 def begin(archive: Archive, before: Instance, transfer_syntax_uid: Uid) -> tuple[Upload, Key]:
     """An upload that is to take the place of the instance's object, and its key. Raises StoreError."""
+    arrival = arrival_of(before, transfer_syntax_uid)
+    return archive.store.begin(arrival), layout.sibling(before.stored.key, secrets.token_bytes(layout.RANDOM_BYTES))
+
+
+def arrival_of(before: Instance, transfer_syntax_uid: Uid) -> Arrival:
+    """How the object arrived that takes this one's place: as this one did, and what it was."""
     stored = before.stored
-    arrival = Arrival(
+    return Arrival(
         before.header.sop_class_uid,
         before.header.sop_instance_uid,
         transfer_syntax_uid,
@@ -45,7 +51,6 @@ def begin(archive: Archive, before: Instance, transfer_syntax_uid: Uid) -> tuple
         before.received_at,
         original=Original(stored.digest, stored.size, stored.transfer_syntax_uid),
     )
-    return archive.store.begin(arrival), layout.sibling(stored.key, secrets.token_bytes(layout.RANDOM_BYTES))
 
 
 def must_be_whole(store: Store, stored: StoredObject) -> None:
@@ -130,20 +135,24 @@ class Replacer:
                 return False
             archive.store.delete(one.old)
             return True
-        if not archive.index.holds(one.old):
-            self._leave_no_original(one)
+        if not archive.index.holds(one.old) and not self._settle_without_row(one):
+            return False
         archive.store.delete(one.new)
         return True
 
     def _may_remove_original(self, one: Replacement) -> bool:
         return self._may_go(one.new) and not self._archive.index.holds(one.old)
 
-    def _leave_no_original(self, one: Replacement) -> None:
-        """The row went to neither: the instance was removed, or lost and perhaps sent again."""
-        if self._archive.holding(one.uid, one.digest) is not None:
-            self._archive.store.delete(one.old)
-        else:
+    def _settle_without_row(self, one: Replacement) -> bool:
+        """The row has neither: the instance was removed, or lost and perhaps sent again, or its new object repaired."""
+        held = self._archive.holding(one.uid, one.digest)
+        if held is None:
             self._archive.store.set_aside(one.old, "its compressed form is not in the archive any more")
+            return True
+        if held.stored.digest != one.digest and not self._may_go(held.stored.key):
+            return False
+        self._archive.store.delete(one.old)
+        return True
 
 
 def _replacement(encoded: Encoded) -> Replacement:
