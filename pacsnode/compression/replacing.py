@@ -107,15 +107,23 @@ class Replacer:
     def settle(self, is_over: Callable[[], bool]) -> None:
         """Finish or take back what was begun, and remove originals that are not needed any more."""
         done: list[Replacement] = []
+        needless: list[Key] = []
         for one in self._state.replacements():
             if is_over():
                 break
-            if self._settle(one):
+            keys = self._needless(one)
+            if keys is not None:
                 done.append(one)
+                needless += keys
             if len(done) == _PAGE:
-                self._state.forget(done)
-                done.clear()
+                self._clear(done, needless)
+        self._clear(done, needless)
+
+    def _clear(self, done: list[Replacement], needless: list[Key]) -> None:
+        self._archive.store.delete_all(needless)
         self._state.forget(done)
+        done.clear()
+        needless.clear()
 
     def _is_whole(self, stored: StoredObject) -> bool:
         """Read it once more, from the disk."""
@@ -125,34 +133,26 @@ class Replacer:
             return False
         return True
 
-    def _settle(self, one: Replacement) -> bool:
-        """Is there nothing left to do about it?"""
+    def _needless(self, one: Replacement) -> list[Key] | None:
+        """The objects of it that are to go; None while there is something to wait for."""
         archive = self._archive
         if archive.index.holds(one.new):
             if not one.is_in_place:
                 self._state.count([one])
-            if not self._may_remove_original(one):
-                return False
-            archive.store.delete(one.old)
-            return True
-        if not archive.index.holds(one.old) and not self._settle_without_row(one):
-            return False
-        archive.store.delete(one.new)
-        return True
+            return [one.old] if self._may_remove_original(one) else None
+        if archive.index.holds(one.old):
+            return [one.new]
+        # The row has neither: the instance was removed, or lost and perhaps sent again, or its new object repaired.
+        held = archive.holding(one.uid, one.digest)
+        if held is None:
+            archive.store.set_aside(one.old, "its compressed form is not in the archive any more")
+            return [one.new]
+        if held.stored.digest != one.digest and not self._may_go(held.stored.key):
+            return None
+        return [one.old, one.new]
 
     def _may_remove_original(self, one: Replacement) -> bool:
         return self._may_go(one.new) and not self._archive.index.holds(one.old)
-
-    def _settle_without_row(self, one: Replacement) -> bool:
-        """The row has neither: the instance was removed, or lost and perhaps sent again, or its new object repaired."""
-        held = self._archive.holding(one.uid, one.digest)
-        if held is None:
-            self._archive.store.set_aside(one.old, "its compressed form is not in the archive any more")
-            return True
-        if held.stored.digest != one.digest and not self._may_go(held.stored.key):
-            return False
-        self._archive.store.delete(one.old)
-        return True
 
 
 def _replacement(encoded: Encoded) -> Replacement:
