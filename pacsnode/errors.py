@@ -121,6 +121,10 @@ class CodecCrashed(CodecFailure):
     """The codec's process ended, or told of an error of its own."""
 
 
+class CodecUnavailable(CodecFailure):
+    """No codec process can be had now, such as for want of memory: it says nothing of the pixels."""
+
+
 class CodecTooSlow(CodecFailure):
     """The codec did not answer in the time it has."""
 

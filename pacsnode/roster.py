@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from pacsnode.audit import opening as audit
 from pacsnode.audit.recorder import Recorder
 from pacsnode.compression.database import STATE_FILE as COMPRESSION_FILE
 from pacsnode.compression.database import CompressionState
-from pacsnode.compression.job import CompressionJob, may_go_at_once
+from pacsnode.compression.job import CompressionJob, may_go_at_once, sandboxed
+from pacsnode.compression.kept import KeptOriginals
+from pacsnode.compression.overview import waiting as compression_waiting
 from pacsnode.compression.policy import policy_of
 from pacsnode.config import Config, rules
 from pacsnode.housekeeping import Housekeeping
@@ -40,6 +43,7 @@ from pacsnode.storage.filesystem import FilesystemStore
 if TYPE_CHECKING:
     from pacsnode.backup.backup import NodeBackup
 
+_GIVE_WAY = frozenset({"compression"})  # what can wait, and takes what receiving needs: processors and the disk
 _STATE_FILES = (
     "jobs.db",
     "compression.db",
@@ -75,7 +79,8 @@ def _integrity(premises: Premises) -> Scrub:
 
 def _places(premises: Premises) -> dict[str, Copies]:
     """Where copies of objects may be had, the best first."""
-    config, places = premises.config, dict[str, Copies]()
+    config, archive, folder = premises.config, premises.archive, premises.folder
+    places: dict[str, Copies] = {"kept original": KeptOriginals(archive, folder, config.node.data, sandboxed)}
     if config.jobs.backup.target:
         from pacsnode.backup.backup import NodeCopies  # obstore takes its time, which most commands need not wait for
 
@@ -104,7 +109,8 @@ def _backup(premises: Premises) -> Job:
 def _backup_verify(premises: Premises) -> Job:
     from pacsnode.backup import jobs  # as above
 
-    return jobs.VerifyJob(node_backup(premises.config, premises.folder), premises.archive)
+    wanted = partial(compression_waiting, premises.folder)
+    return jobs.VerifyJob(node_backup(premises.config, premises.folder), premises.archive, wanted)
 
 
 def _backup_drill(premises: Premises) -> Job:
@@ -116,8 +122,9 @@ def _backup_drill(premises: Premises) -> Job:
 def _compression(premises: Premises) -> Job:
     config = premises.config
     policy = policy_of(config.jobs.compression)
-    # keep_original: without a backup there is none to wait for.
-    return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go_at_once)
+    keeps = config.jobs.keeps_originals
+    may_go = node_backup(config, premises.folder).holding if keeps else may_go_at_once
+    return CompressionJob(premises.archive, premises.folder, policy, scratch=config.node.data, may_go=may_go)
 
 
 def _retention(premises: Premises) -> Job:
@@ -272,4 +279,5 @@ def _duty(name: str, premises: Premises) -> Duty:
         is_enabled=table.enabled,
         longest_run=table.longest_run,
         rate=getattr(table, "rate", 0),
+        gives_way=name in _GIVE_WAY,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,8 +19,8 @@ from pacsnode.backup.target import Target
 from pacsnode.backup.vault import Vault
 from pacsnode.config import Config
 from pacsnode.config.jobs import Backup as Table
-from pacsnode.errors import BackupDamaged, ConfigError, NotInBackup
-from pacsnode.model import Uid
+from pacsnode.errors import BackupDamaged, BackupFailure, ConfigError, NotInBackup
+from pacsnode.model import Key, Uid
 
 _SCRATCH = "backup"
 
@@ -89,6 +89,16 @@ class NodeBackup:
         """What is known of the target. Raises IndexFailure."""
         return Knowledge(self._folder / "backup.db")
 
+    @contextmanager
+    def holding(self) -> Iterator[Callable[[Key], bool]]:
+        """Is an object, by its key, in the target for sure? No to all while that cannot be opened. Reads nothing there.
+
+        Raises IndexFailure.
+        """
+        with closing(self.knowledge()) as knowledge:
+            is_this_one = knowledge.fact("url") == self._url()
+            yield lambda key: is_this_one and knowledge.holds(key)
+
     def restorable(self, scratch: Path) -> list[Restorable]:
         """What can be brought back, oldest first. Raises as ``opened``, NotInBackup where there is no backup."""
         with self.vault(scratch) as vault:
@@ -104,6 +114,13 @@ class NodeBackup:
                 if has_snapshot or found:
                     found.append(Restorable(number, told.at, has_snapshot, told.pending))
         return found
+
+    def _url(self) -> str:
+        try:
+            with closing(open_target(self.table)) as target:
+                return target.url
+        except (BackupFailure, ConfigError):  # such as a mount that is missing; the backup's own runs complain
+            return ""
 
     def figures(self, now: datetime) -> Figures:
         """How it stands, without a look at the target. Creates nothing. Raises IndexFailure."""

@@ -33,6 +33,7 @@ _STEPS = (
     CREATE TABLE pending (key TEXT PRIMARY KEY, problem TEXT) STRICT, WITHOUT ROWID;
     CREATE TABLE line (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
     """,
+    "ALTER TABLE object ADD COLUMN is_read_back INTEGER NOT NULL DEFAULT 0",
 )
 _PAGE = 10_000
 _COLUMNS = "key, digest, size, content, stored, suffix"
@@ -153,6 +154,26 @@ class Knowledge:
         while page := self._copied(f"key < ? AND gone_at IS NULL ORDER BY key DESC LIMIT {_PAGE}", before):
             yield from page
             before = page[-1].key
+
+    def holds(self, key: Key) -> bool:
+        """Is this object in the backup for sure: read again since it was copied, and told by a manifest?"""
+        select = (
+            "SELECT EXISTS (SELECT 1 FROM object WHERE key = ? AND gone_at IS NULL AND is_read_back)"
+            " AND NOT EXISTS (SELECT 1 FROM line)"
+        )
+        with self._file.reading() as connection:
+            return bool(connection.execute(select, (key,)).get)
+
+    def not_read_back(self, keys: Iterable[Key]) -> list[Copied]:
+        """Those of these objects that are in the backup, and were not read again since they were copied."""
+        where = "key = ? AND gone_at IS NULL AND NOT is_read_back"
+        return [entry for key in keys for entry in self._copied(where, key)]
+
+    def read_back(self, entries: Iterable[Copied]) -> None:
+        """These copies were read again, and are what they were."""
+        update = "UPDATE object SET is_read_back = 1 WHERE key = ? AND digest = ? AND NOT is_read_back"
+        with self._file.writing() as connection:
+            connection.executemany(update, [(entry.key, bytes.fromhex(entry.piece.digest)) for entry in entries])
 
     def of_content(self, content: str) -> list[Copied]:
         """Copies of the data set with this SHA-256, gone or not."""

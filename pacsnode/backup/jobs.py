@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from pacsnode import log
@@ -16,6 +16,7 @@ from pacsnode.backup.verify import Verification, Verified
 from pacsnode.commitment.backoff import BackOff
 from pacsnode.errors import BackupFailure, ConfigError, IndexFailure
 from pacsnode.jobs.job import Budget, JobReport
+from pacsnode.model import Key
 
 _FIRST_RETRY_SECONDS = 60.0
 
@@ -61,14 +62,18 @@ class VerifyJob:
 
     name = "backup_verify"
 
-    def __init__(self, backup: NodeBackup, archive: Archive) -> None:
+    def __init__(self, backup: NodeBackup, archive: Archive, wanted: Callable[[], Iterable[Key]] = tuple) -> None:
+        """``wanted``: objects that somebody waits for to be in the backup for sure."""
         self._backup = backup
         self._archive = archive
+        self._wanted = wanted
 
     def run(self, budget: Budget) -> JobReport:
         """See Job.run."""
         with self._backup.opened() as (knowledge, vault):
-            found = Verification(knowledge, vault, self._backup.settings, self._archive.clock).slice(budget)
+            found = Verification(knowledge, vault, self._backup.settings, self._archive.clock).slice(
+                budget, self._wanted()
+            )
         return _report_of(found)
 
     def rehearse(self, budget: Budget) -> JobReport:

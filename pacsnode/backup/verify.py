@@ -6,7 +6,7 @@ A slice at a time, so that all of it is read within a configured time; or all at
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +21,7 @@ from pacsnode.backup.settings import Settings
 from pacsnode.backup.vault import Vault
 from pacsnode.errors import BackupDamaged, NotInBackup
 from pacsnode.jobs.job import Budget
-from pacsnode.model import Clock
+from pacsnode.model import Clock, Key
 
 _BATCH = 64
 
@@ -61,8 +61,13 @@ class Verification:
         self._done.finished = not budget.expired()
         return self._done
 
-    def slice(self, budget: Budget) -> Verified:
-        """Read as much as is due for a whole pass in the configured time; the next slice goes on there."""
+    def slice(self, budget: Budget, wanted: Iterable[Key] = ()) -> Verified:
+        """Read as much as is due for a whole pass in the configured time; the next slice goes on there.
+
+        ``wanted``: somebody waits for these; their copies are read before, as far as they were not yet.
+        """
+        self._read_wanted(iter(wanted), budget)
+        aside = self._done.size
         told, now = self._knowledge.fact("pass"), self._clock()
         if told is None:
             told = {"began": now.isoformat(), "read": 0, "after": ""}
@@ -71,7 +76,7 @@ class Verification:
         passed = (now - datetime.fromisoformat(told["began"])).total_seconds()
         share = min(1.0, (passed + _slack(self._settings)) / self._settings.verify_pass)
         after = self._read_objects(told["after"], max(0, round(total * share) - told["read"]), budget)
-        told |= {"read": told["read"] + self._done.size, "after": after}
+        told |= {"read": told["read"] + self._done.size - aside, "after": after}
         self._done.finished = after == "~"
         if self._done.finished:
             self._knowledge.keep(verified_at=now.isoformat())
@@ -130,12 +135,17 @@ class Verification:
                 return after
         return "~"
 
+    def _read_wanted(self, wanted: Iterator[Key], budget: Budget) -> None:
+        while not budget.expired() and (keys := list(islice(wanted, _BATCH))):
+            self._read_copies(self._knowledge.not_read_back(keys), budget)
+
     def _read_copies(self, batch: list[Copied], budget: Budget) -> None:
         pieces = [entry.piece for entry in batch]
         damaged = self._read(pieces, budget, lambda piece: bool(self._knowledge.of_digest(piece.digest)))
         self._done.size += sum(entry.piece.size for entry in batch)
         for piece in damaged:
             self._knowledge.copy_again(piece.digest)
+        self._knowledge.read_back(entry for entry in batch if entry.piece not in damaged)
 
     def _is_of_kept(self, number: int, _: Piece) -> bool:
         return self._is_kept(number)

@@ -16,8 +16,11 @@ def command() -> None:
 
 @command.command()
 def check() -> int:
-    """Say whether the configuration is right; a line for each mistake otherwise."""
-    app.check_certificates(load_config())
+    """Say whether the configuration is right; a line for each mistake otherwise, and for what has no effect."""
+    checked = load_config()
+    app.check_certificates(checked)
+    for note in config.notes(checked):
+        click.echo(f"pacsnode: note: {note}", err=True)
     console.print_line(f"{config_file() or 'the embedded configuration'}: ok")
     return console.Exit.OK
 

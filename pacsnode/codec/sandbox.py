@@ -21,7 +21,14 @@ from typing import IO, Any, cast
 
 from pacsnode.codec.codecs import Codec
 from pacsnode.dicom.pixels import PixelDescription
-from pacsnode.errors import CodecCrashed, CodecFailure, CodecRefused, CodecTooLarge, CodecTooSlow
+from pacsnode.errors import (
+    CodecCrashed,
+    CodecFailure,
+    CodecRefused,
+    CodecTooLarge,
+    CodecTooSlow,
+    CodecUnavailable,
+)
 from pacsnode.model import Uid
 
 WORKER: Sequence[str] = (sys.executable, "-I", "-m", "pacsnode.codec.worker")
@@ -93,7 +100,7 @@ class Sandbox:
 
     def _ask(self, what: dict[str, Any], pixels: PixelDescription, frame: bytes) -> bytes:
         with self._process() as process:
-            return process.ask({**what, "pixels": _fields(pixels)}, frame, self._limits)
+            return process.ask(what, pixels, frame, self._limits)
 
     @contextlib.contextmanager
     def _process(self) -> Iterator[_Process]:
@@ -123,18 +130,18 @@ class Sandbox:
         try:
             process = self._starter.submit(_Process, self._command, self._limits).result()
         except (OSError, RuntimeError) as error:
-            raise CodecCrashed(f"no codec process could be started: {type(error).__name__}") from error
+            raise CodecUnavailable(f"no codec process could be started: {_reason(error)}") from error
         with self._lock:
             self._all.add(process)
             is_closed = self._is_closed
         if is_closed:
             self._forget(process)
-            raise CodecCrashed("the node is about to stop")
+            raise CodecUnavailable("the node is about to stop")
         try:
             process.wait_until_ready()
-        except CodecFailure:
+        except CodecFailure as error:
             self._forget(process)
-            raise
+            raise CodecUnavailable(f"no codec process could be started: {error}") from error
         return process
 
     def _take_back(self, process: _Process) -> None:
@@ -178,22 +185,28 @@ class _Process:
             raise
         self.pid = self._child.pid
         self._requests, self._replies = cast(IO[bytes], self._child.stdin), cast(IO[bytes], self._child.stdout)
+        self._events = select.poll()
+        self._events.register(self._replies, select.POLLIN)
+        self._is_fat = False  # has it memory of large frames?
 
     def wait_until_ready(self) -> None:
         """Raises CodecFailure."""
         self._read_reply(time.monotonic() + _START_SECONDS)
 
-    def ask(self, request: dict[str, Any], frame: bytes, limits: Limits) -> bytes:
+    def ask(self, what: dict[str, Any], pixels: PixelDescription, frame: bytes, limits: Limits) -> bytes:
         """What the process makes of a frame. Raises CodecRefused, after which it is as good as before, or another
         CodecFailure, after which it is of no more use."""
         deadline = time.monotonic() + limits.seconds
         try:
-            _write(self._given, frame)
-            line = json.dumps({**request, "size": len(frame), "cpu_seconds": limits.cpu_seconds}).encode()
-            self._requests.write(line + b"\n")
+            self._give(frame)
+            request = json.dumps({**what, "size": len(frame), "cpu_seconds": limits.cpu_seconds})
+            self._requests.write(b"%s\t%s\n" % (request.encode(), _told(pixels)))
             reply = self._read_reply(deadline)
+            self._is_fat |= len(frame) > _KEPT_BYTES
             if "size" in reply:
-                return _read(self._made, int(reply["size"]))
+                size = int(reply["size"])
+                self._is_fat |= size > _KEPT_BYTES
+                return _read(self._made, size)
         except (OSError, ValueError, TypeError) as error:
             raise CodecCrashed(f"the codec's process ended: {self._ending()}") from error
         for word, make in _FAILURES.items():
@@ -201,11 +214,18 @@ class _Process:
                 raise make(str(reply[word]))
         raise CodecCrashed("the codec's process said what it should not")
 
+    def _give(self, frame: bytes) -> None:
+        try:
+            _write(self._given, frame)
+        except OSError as error:
+            raise CodecUnavailable(f"no memory for a frame: {error.strerror}") from error
+
     def slim(self) -> None:
         """Give back the memory of large frames."""
-        for descriptor in (self._given, self._made):
-            if os.fstat(descriptor).st_size > _KEPT_BYTES:
-                os.ftruncate(descriptor, 0)
+        if self._is_fat:
+            os.ftruncate(self._given, 0)
+            os.ftruncate(self._made, 0)
+            self._is_fat = False
 
     @property
     def is_alive(self) -> bool:
@@ -226,11 +246,10 @@ class _Process:
         os.close(self._made)
 
     def _read_reply(self, deadline: float) -> dict[str, Any]:
-        events, line = select.poll(), b""
-        events.register(self._replies, select.POLLIN)
+        line = b""
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
-            if left <= 0 or not events.poll(left * 1000):
+            if left <= 0 or not self._events.poll(left * 1000):
                 raise CodecTooSlow("the codec took too long")
             piece = os.read(self._replies.fileno(), _MAX_REPLY_BYTES)
             if not piece:
@@ -257,9 +276,13 @@ _FAILURES: dict[str, Callable[[str], CodecFailure]] = {
 }
 
 
-@lru_cache(maxsize=64)  # 20 µs each, and the frames of an object have one description
-def _fields(pixels: PixelDescription) -> dict[str, Any]:
-    return asdict(pixels)
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+
+
+@lru_cache(maxsize=64)  # 30 µs each, and the frames of an object have one description
+def _told(pixels: PixelDescription) -> bytes:
+    return json.dumps(asdict(pixels)).encode()
 
 
 def _write(descriptor: int, content: bytes) -> None:

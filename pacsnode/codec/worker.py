@@ -1,7 +1,8 @@
 """The codec process: takes a frame, answers with a frame, and nothing else. Started by ``sandbox``.
 
-Requests and replies are lines of JSON on standard input and output; frames are in two files in memory, whose
-descriptors come as arguments. It dies with its parent, and of the first thing that goes wrong in a codec.
+Requests and replies are lines of JSON on standard input and output, in a request followed by a tabulator and what
+describes the pixels; frames are in two files in memory, whose descriptors come as arguments. It dies with its parent,
+and of the first thing that goes wrong in a codec.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pacsnode.codec import engines
@@ -37,9 +39,10 @@ def main(encode: Encode, decode: Decode) -> None:
     requests, replies = sys.stdin.buffer, sys.stdout.buffer
     answer(replies, {"ready": True})
     for line in requests:
-        request = json.loads(line)
+        told, _, description = line.partition(b"\t")
+        request = json.loads(told)
         _allow_cpu(request["cpu_seconds"])
-        reply = _reply(request, given, made, encode, decode)
+        reply = _reply(request, description, given, made, encode, decode)
         answer(replies, reply)
         if reply.get("spent"):
             return
@@ -51,9 +54,11 @@ def answer(replies: BinaryIO, reply: dict[str, Any]) -> None:
     replies.flush()
 
 
-def _reply(request: dict[str, Any], given: int, made: int, encode: Encode, decode: Decode) -> dict[str, Any]:
+def _reply(
+    request: dict[str, Any], description: bytes, given: int, made: int, encode: Encode, decode: Decode
+) -> dict[str, Any]:
     try:
-        pixels = PixelDescription(**request["pixels"])
+        pixels = _pixels(description)
         frame = os.pread(given, request["size"], 0)
         result: bytes | memoryview
         if "codec" in request:
@@ -70,6 +75,11 @@ def _reply(request: dict[str, Any], given: int, made: int, encode: Encode, decod
         return {"too_large": True, "spent": True}
     except Exception as error:  # noqa: BLE001 - a library's own; its text may tell of the data
         return {"failed": type(error).__name__, "spent": True}
+
+
+@lru_cache(maxsize=64)  # the frames of an object have one description
+def _pixels(description: bytes) -> PixelDescription:
+    return PixelDescription(**json.loads(description))
 
 
 def _confine(parent: int, memory_bytes: int, niceness: int) -> None:

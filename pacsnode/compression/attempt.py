@@ -34,7 +34,7 @@ class Attempts:
         Raises CodecFailure where it cannot be, or is not worth it; ObjectDamaged where the original is not what came,
         ObjectNotFound, StoreError.
         """
-        with self._made(before, codec) as (made, size):
+        with self.made(before, codec) as (made, size):
             upload, new = replacing.begin(self._archive, before, codec.transfer_syntax_uid)
             try:
                 while piece := made.read(_PIECE_BYTES):
@@ -46,12 +46,12 @@ class Attempts:
 
     def estimate(self, instance: Instance, codec: Codec) -> int:
         """Bytes of the verified encoding, which is dropped. Raises as ``encode`` does."""
-        with self._made(instance, codec) as (_, size):
+        with self.made(instance, codec) as (_, size):
             return size
 
     @contextmanager
-    def _made(self, before: Instance, codec: Codec) -> Iterator[tuple[IO[bytes], int]]:
-        """The new data set, verified, in a file that stands at its beginning, and its size."""
+    def made(self, before: Instance, codec: Codec) -> Iterator[tuple[IO[bytes], int]]:
+        """The new data set, verified, in a file that stands at its beginning, and its size. Raises as ``encode``."""
         stored, scratch, coder = before.stored, self._scratch, self._coder
         with self._whole(stored) as source, scratch.open() as made:
             with open_image(source, stored.size, stored.transfer_syntax_uid, scratch) as image:

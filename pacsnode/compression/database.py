@@ -95,11 +95,13 @@ class CompressionState:
             row = connection.execute("SELECT cursor, plan, began FROM progress").get
         return None if row is None else Progress(row[0], row[1], moment_of(row[2]))
 
-    def keep_progress(self, progress: Progress) -> None:
-        """Go on from here another time."""
+    def keep(self, progress: Progress, refusals: Sequence[Refusal]) -> None:
+        """Go on from here another time; and why these are left alone."""
         values = (progress.cursor, progress.plan, moment_column(progress.began))
+        rows = [(r.digest, r.codec, r.version, r.modality, r.reason, r.key) for r in refusals]
         with self._file.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?)", values)
+            connection.executemany("INSERT OR REPLACE INTO refusal VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def refusal(self, digest: str, codec: str) -> Refusal | None:
         """Why this codec did not compress the data set."""
@@ -107,12 +109,6 @@ class CompressionState:
         with self._file.reading() as connection:
             row = connection.execute(select, (digest, codec)).get
         return None if row is None else Refusal(*row)
-
-    def refuse(self, refusals: Sequence[Refusal]) -> None:
-        """Keep why these are left alone."""
-        rows = [(r.digest, r.codec, r.version, r.modality, r.reason, r.key) for r in refusals]
-        with self._file.writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO refusal VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def refused(self) -> dict[str, int]:
         """How many data sets are left alone for each reason."""

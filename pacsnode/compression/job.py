@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 from pacsnode.archive import Archive
@@ -17,7 +17,7 @@ from pacsnode.compression.policy import Policy
 from pacsnode.compression.replacing import Replacer
 from pacsnode.compression.run import Run, reason_of
 from pacsnode.compression.tally import Tally
-from pacsnode.errors import CodecFailure, CodecRefused, ObjectDamaged, ObjectNotFound
+from pacsnode.errors import CodecFailure, CodecRefused, CodecUnavailable, ObjectDamaged, ObjectNotFound
 from pacsnode.jobs.job import Budget, JobReport
 from pacsnode.model import Instance, Key
 
@@ -30,10 +30,14 @@ def sandboxed() -> Sandbox:
     return Sandbox(1, Limits(niceness=_NICENESS))
 
 
-def may_go_at_once(new: Key) -> bool:
-    """An original is needed no more as soon as the object under the new key has taken its place."""
-    del new
-    return True
+MayGo = Callable[[Key], bool]
+"""Is the original needed no more of the object with this new key?"""
+
+
+@contextmanager
+def may_go_at_once() -> Iterator[MayGo]:
+    """It is not, as soon as the new object has taken its place."""
+    yield lambda new: True
 
 
 class CompressionJob:
@@ -48,12 +52,12 @@ class CompressionJob:
         policy: Policy,
         *,
         scratch: Path | None = None,
-        may_go: Callable[[Key], bool] = may_go_at_once,
+        may_go: Callable[[], AbstractContextManager[MayGo]] = may_go_at_once,
         coder: Callable[[], Sandbox] = sandboxed,
     ) -> None:
         """``folder``: where the state file is. ``scratch``: where large images are for a moment, by default there, too.
 
-        ``may_go``: is the original needed no more of what has this new key? ``coder`` makes what codecs run in.
+        ``may_go`` opens what says, for one run, which originals are needed no more. ``coder``: what codecs run in.
         """
         self._archive = archive
         self._folder = folder
@@ -63,11 +67,11 @@ class CompressionJob:
         self._coder = coder
 
     def run(self, budget: Budget) -> JobReport:
-        """Compress what is due. Raises IndexFailure, StoreError; then the next run goes on."""
+        """Compress what is due. Raises IndexFailure, StoreError, CodecUnavailable; then the next run goes on."""
         with ExitStack() as stack:
             state = stack.enter_context(closing(CompressionState(self._folder / STATE_FILE)))
             attempts = Attempts(self._archive, stack.enter_context(self._coder()), self._scratch)
-            replacer = Replacer(self._archive, state, self._may_go)
+            replacer = Replacer(self._archive, state, stack.enter_context(self._may_go()))
             return Run(self._archive, self._policy, state, attempts, replacer, budget).report()
 
     def rehearse(self, budget: Budget) -> JobReport:
@@ -81,9 +85,10 @@ class CompressionJob:
                 if budget.expired():
                     break
                 looked_at += 1
-                if (due := candidates.due(key)) is not None:
-                    _rehearse_one(*due, attempts, tally)
-                    budget.spend(due[0].stored.size)
+                instance = self._archive.index.at(key)
+                if instance is not None and (codec := candidates.codec_for(instance)) is not None:
+                    _rehearse_one(instance, codec, attempts, tally)
+                    budget.spend(instance.stored.size)
                 budget.advance(looked_at, len(sample))
         more = [
             ("instances old enough", count),
@@ -96,6 +101,8 @@ class CompressionJob:
 def _rehearse_one(instance: Instance, codec: Codec, attempts: Attempts, tally: Tally) -> None:
     try:
         size = attempts.estimate(instance, codec)
+    except CodecUnavailable:
+        raise
     except (CodecFailure, ObjectDamaged, ObjectNotFound) as error:
         tally.left(reason_of(error), has_failed=not isinstance(error, CodecRefused))
     else:

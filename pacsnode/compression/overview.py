@@ -1,13 +1,15 @@
-"""What compression has gained so far, as ``pacsnode status`` tells it."""
+"""What compression has gained so far, as ``pacsnode status`` tells it, and what it waits for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pacsnode.compression.database import STATE_FILE, CompressionState, Total
 from pacsnode.compression.tally import ratio
+from pacsnode.model import Key
 
 
 def overview(folder: Path) -> dict[str, Any]:
@@ -19,6 +21,14 @@ def overview(folder: Path) -> dict[str, Any]:
         return _told([], {}, (0, 0))
     with closing(CompressionState(folder / STATE_FILE)) as state:
         return _told(state.totals(), state.refused(), state.kept())
+
+
+def waiting(folder: Path) -> Iterator[Key]:
+    """The keys of objects whose originals are kept; none where nothing was ever compressed. Raises IndexFailure."""
+    if not (folder / STATE_FILE).exists():
+        return
+    with closing(CompressionState(folder / STATE_FILE)) as state:
+        yield from (one.new for one in state.replacements() if one.is_in_place)
 
 
 def _told(totals: list[Total], left_alone: dict[str, int], kept: tuple[int, int]) -> dict[str, Any]:

@@ -35,8 +35,14 @@ class Encoded:
 
 def begin(archive: Archive, before: Instance, transfer_syntax_uid: Uid) -> tuple[Upload, Key]:
     """An upload that is to take the place of the instance's object, and its key. Raises StoreError."""
+    arrival = arrival_of(before, transfer_syntax_uid)
+    return archive.store.begin(arrival), layout.sibling(before.stored.key, secrets.token_bytes(layout.RANDOM_BYTES))
+
+
+def arrival_of(before: Instance, transfer_syntax_uid: Uid) -> Arrival:
+    """How the object arrived that takes this one's place: as this one did, and what it was."""
     stored = before.stored
-    arrival = Arrival(
+    return Arrival(
         before.header.sop_class_uid,
         before.header.sop_instance_uid,
         transfer_syntax_uid,
@@ -45,7 +51,6 @@ def begin(archive: Archive, before: Instance, transfer_syntax_uid: Uid) -> tuple
         before.received_at,
         original=Original(stored.digest, stored.size, stored.transfer_syntax_uid),
     )
-    return archive.store.begin(arrival), layout.sibling(stored.key, secrets.token_bytes(layout.RANDOM_BYTES))
 
 
 def must_be_whole(store: Store, stored: StoredObject) -> None:
@@ -78,10 +83,12 @@ class Replacer:
             return []
         intended = [_replacement(encoded) for encoded in batch]
         self._state.intend(intended)
+        placed = [encoded.upload.place(encoded.new) for encoded in batch]
+        self._archive.store.settle([stored.key for stored in placed])
         whole = {
-            one.new: instance
-            for encoded, one in zip(batch, intended, strict=True)
-            if (instance := self._written(encoded))
+            stored.key: replace(encoded.before, stored=stored)
+            for encoded, stored in zip(batch, placed, strict=True)
+            if self._is_whole(stored)
         }
         moves = [(encoded.before.stored, whole[encoded.new]) for encoded in batch if encoded.new in whole]
         moved = {
@@ -92,58 +99,60 @@ class Replacer:
         in_place = [one for one in intended if one.new in moved]
         moot = [one for one in intended if one.new not in moved]
         self._state.count(in_place)
-        gone = [one for one in in_place if self._remove_original(one)]
-        for one in moot:
-            self._archive.store.delete(one.new)
+        gone = [one for one in in_place if self._may_remove_original(one)]
+        self._archive.store.delete_all([*(one.old for one in gone), *(one.new for one in moot)])
         self._state.forget([*gone, *moot])
         return in_place
 
     def settle(self, is_over: Callable[[], bool]) -> None:
         """Finish or take back what was begun, and remove originals that are not needed any more."""
         done: list[Replacement] = []
+        needless: list[Key] = []
         for one in self._state.replacements():
             if is_over():
                 break
-            if self._settle(one):
+            keys = self._needless(one)
+            if keys is not None:
                 done.append(one)
+                needless += keys
             if len(done) == _PAGE:
-                self._state.forget(done)
-                done.clear()
-        self._state.forget(done)
+                self._clear(done, needless)
+        self._clear(done, needless)
 
-    def _written(self, encoded: Encoded) -> Instance | None:
-        """The instance with its new object, which is read once more, from the disk; None where that is not whole."""
-        stored = encoded.upload.commit(encoded.new)
+    def _clear(self, done: list[Replacement], needless: list[Key]) -> None:
+        self._archive.store.delete_all(needless)
+        self._state.forget(done)
+        done.clear()
+        needless.clear()
+
+    def _is_whole(self, stored: StoredObject) -> bool:
+        """Read it once more, from the disk."""
         try:
             must_be_whole(self._archive.store, stored)
         except (ObjectDamaged, ObjectNotFound):
-            return None
-        return replace(encoded.before, stored=stored)
+            return False
+        return True
 
-    def _settle(self, one: Replacement) -> bool:
-        """Is there nothing left to do about it?"""
+    def _needless(self, one: Replacement) -> list[Key] | None:
+        """The objects of it that are to go; None while there is something to wait for."""
         archive = self._archive
         if archive.index.holds(one.new):
             if not one.is_in_place:
                 self._state.count([one])
-            return self._remove_original(one)
-        if not archive.index.holds(one.old):
-            self._leave_no_original(one)
-        archive.store.delete(one.new)
-        return True
+            return [one.old] if self._may_remove_original(one) else None
+        if archive.index.holds(one.old):
+            return [one.new]
+        # The row has neither: the instance was removed, or lost and perhaps sent again, or its new object repaired.
+        held = archive.holding(one.uid, one.digest)
+        if held is None:
+            archive.store.set_aside(one.old, "its compressed form is not in the archive any more")
+            return [one.new]
+        if held.stored.digest != one.digest and not self._may_go(held.stored.key):
+            return None
+        return [one.old, one.new]
 
-    def _remove_original(self, one: Replacement) -> bool:
-        if not self._may_go(one.new) or self._archive.index.holds(one.old):
-            return False
-        self._archive.store.delete(one.old)
-        return True
-
-    def _leave_no_original(self, one: Replacement) -> None:
-        """The row went to neither: the instance was removed, or lost and perhaps sent again."""
-        if self._archive.holding(one.uid, one.digest) is not None:
-            self._archive.store.delete(one.old)
-        else:
-            self._archive.store.set_aside(one.old, "its compressed form is not in the archive any more")
+    def _may_remove_original(self, one: Replacement) -> bool:
+        return self._may_go(one.new) and not self._archive.index.holds(one.old)
 
 
 def _replacement(encoded: Encoded) -> Replacement:

@@ -22,6 +22,7 @@ from pacsnode.errors import (
     CodecRefused,
     CodecTooLarge,
     CodecTooSlow,
+    CodecUnavailable,
     ObjectDamaged,
     ObjectNotFound,
     PacsNodeError,
@@ -29,7 +30,7 @@ from pacsnode.errors import (
 from pacsnode.jobs.job import Budget, JobReport
 from pacsnode.model import Instance
 
-_BATCH = 16  # instances put in place together: their intentions, counts and the cursor are synced once
+_BATCH = 32  # instances put in place together: their intentions, counts and the cursor are synced once
 _PASSED_OVER = 5_000  # keys after which the cursor is kept where there was nothing to do
 _PASS_AGAIN = timedelta(days=30)  # what was repaired behind the cursor is seen within this time
 
@@ -59,10 +60,10 @@ class Run:
         self._progress = self._begun(policy.plan)
 
     def report(self) -> JobReport:
-        """Do it. Raises StoreError, IndexFailure."""
+        """Do it. Raises StoreError, IndexFailure, CodecUnavailable."""
         self._replacer.settle(self._budget.expired)
         try:
-            finished = self._look_at_all()
+            finished = self._look_at_all_or_end()
             if finished and self._archive.clock() - self._progress.began > _PASS_AGAIN:
                 self._progress = replace(self._progress, cursor="", began=self._archive.clock())
             self._put_in_place()
@@ -76,14 +77,21 @@ class Run:
         kept = self._state.progress()
         return kept if kept is not None and kept.plan == plan else Progress("", plan, self._archive.clock())
 
+    def _look_at_all_or_end(self) -> bool:
+        try:
+            return self._look_at_all()
+        except CodecUnavailable:  # no instance is refused for it: the next run goes on with the one that it was
+            self._put_in_place()
+            raise
+
     def _look_at_all(self) -> bool:
         """Was there time for everything?"""
-        for number, key in enumerate(self._candidates.keys(self._progress.cursor), 1):
+        for number, instance in enumerate(self._candidates.instances(self._progress.cursor), 1):
             if self._budget.expired():
                 return False
-            if (due := self._candidates.due(key)) is not None:
-                self._attempt(*due)
-            self._progress = replace(self._progress, cursor=key)
+            if (codec := self._candidates.codec_for(instance)) is not None:
+                self._attempt(instance, codec)
+            self._progress = replace(self._progress, cursor=instance.stored.key)
             if len(self._batch) == _BATCH or number % _PASSED_OVER == 0:
                 self._put_in_place()
         return True
@@ -99,6 +107,8 @@ class Run:
             self._batch.append(self._attempts.encode(instance, codec))
         except ObjectNotFound:
             return  # removed or replaced meanwhile
+        except CodecUnavailable:
+            raise
         except (CodecFailure, ObjectDamaged) as error:
             reason, has_failed = reason_of(error), not isinstance(error, CodecRefused)
             if has_failed:
@@ -122,9 +132,8 @@ class Run:
         finally:
             for encoded in batch:
                 encoded.upload.abort()
-        self._state.refuse(self._refusals)
+        self._state.keep(self._progress, self._refusals)
         self._refusals.clear()
-        self._state.keep_progress(self._progress)
         self._budget.advance(self._tally.seen, None)
 
 

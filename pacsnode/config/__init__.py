@@ -3,6 +3,7 @@
 from pacsnode.config.changes import changed_keys
 from pacsnode.config.jobs import Jobs, JobTable
 from pacsnode.config.loader import ENVIRONMENT_VARIABLE, SYSTEM_FILE, load, locate, new_node
+from pacsnode.config.notes import notes
 from pacsnode.config.schedule import Cron, Every, Schedule
 from pacsnode.config.table import Table
 from pacsnode.config.tables import (
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "locate",
     "new_node",
+    "notes",
     "peer_table",
     "reference",
     "sample",

@@ -84,7 +84,7 @@ class Compression(JobTable):
     exceptions: tuple[Annotated[str, AfterValidator(_exception)], ...] = ()
     """Another codec, or "none", for a modality or SOP class, which counts more: ["US=rle", "1.2.840…1.7=none"]."""
     keep_original: Literal["none", "until-backup"] = "until-backup"
-    """"none": what was replaced goes at once; "until-backup": when a verified backup has the new one."""
+    """"none": what was replaced goes at once; "until-backup": when the backup has the new one and read it again."""
 
     @property
     def codec_by_kind(self) -> dict[str, str]:
@@ -176,6 +176,11 @@ class Jobs(Table):
     """See [jobs.backup_drill]."""
     retention: Retention = Retention()
     """See [jobs.retention]."""
+
+    @property
+    def keeps_originals(self) -> bool:
+        """Does compression keep what it replaced until the backup has the new one?"""
+        return self.compression.keep_original == "until-backup" and bool(self.backup.target)
 
     @property
     def tables(self) -> dict[str, JobTable]:

@@ -22,6 +22,7 @@ from pacsnode.errors import (
     CodecRefused,
     CodecTooLarge,
     CodecTooSlow,
+    CodecUnavailable,
     ConfigError,
     DatasetTooLarge,
     DuplicateRefused,
@@ -93,6 +94,7 @@ _NOT_EXPECTED: dict[type[PacsNodeError], int] = {
     CodecCrashed: 0xA7FB,
     CodecTooSlow: 0xA7FB,
     CodecTooLarge: 0xA7FB,
+    CodecUnavailable: 0xA7FB,
     CodecMismatch: 0xA7FB,
 }
 

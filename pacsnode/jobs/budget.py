@@ -30,9 +30,9 @@ class RunBudget:
         monotonic: Callable[[], float] = time.monotonic,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        """``rate``: bytes per second, 0 is no limit. ``is_unwanted``: has who asked gone? ``is_slow``: is receiving
-        slow? ``told``: hears of each advance, ``beat`` of one in ten seconds. ``wait``: how to wait so many seconds,
-        or until ``stopping`` is set.
+        """``rate``: bytes per second, 0 is no limit. ``is_unwanted``: has who asked gone? ``is_slow``: is receiving so
+        slow, or for some jobs so near, that items wait? ``told``: hears of each advance, ``beat`` of one in ten
+        seconds. ``wait``: how to wait so many seconds, or until ``stopping`` is set.
         """
         self._stopping = stopping or threading.Event()
         self._wait = wait or self._stopping.wait

@@ -21,5 +21,7 @@ class Duty:
     """Seconds; 0 is the time from one run to the next."""
     rate: int = 0
     """Bytes per second; 0 is no limit."""
+    gives_way: bool = False
+    """Each item waits while anything is received, not only while receiving is slow; up to the same time."""
     by_hand: Job | None = None
     """What runs where somebody asks for it, if that is another thing than what is due."""

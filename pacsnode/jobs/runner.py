@@ -175,7 +175,7 @@ class Runner:
             rate=duty.rate,
             stopping=self._stopping,
             is_unwanted=gone,
-            is_slow=self.latency.is_high,
+            is_slow=self.latency.is_receiving if duty.gives_way else self.latency.is_high,
             told=watcher,
             beat=lambda: self._beat(run),
             monotonic=self._monotonic,

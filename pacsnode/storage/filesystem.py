@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -124,18 +124,29 @@ class FilesystemStore:
 
     def delete(self, key: Key) -> None:
         """See Store.delete."""
-        if not layout.is_key(key):
-            return
-        path = layout.path(self._objects, key)
+        self.delete_all([key])
+
+    def delete_all(self, keys: Sequence[Key]) -> None:
+        """See Store.delete_all. A directory is synced once for all that was in it."""
+        paths = [layout.path(self._objects, key) for key in keys if layout.is_key(key)]
         try:
+            for path in paths:
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    self._fs.unlink(path)
             # What is gone may be gone since a moment ago, by a process that was killed before it came to the fsync.
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.unlink(path)
-            self._syncs.directory(path.parent)
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            for directory in sorted({path.parent for path in paths}):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    self._syncs.directory(directory)
         except OSError as error:
-            raise store_error(error, f"cannot delete {key}") from error
+            raise store_error(error, f"cannot delete {', '.join(keys[:3])}") from error
+
+    def settle(self, keys: Sequence[Key]) -> None:
+        """See Store.settle."""
+        try:
+            for directory in sorted({layout.path(self._objects, key).parent for key in keys}):
+                self._syncs.directory(directory)
+        except OSError as error:
+            raise store_error(error, "cannot make names durable") from error
 
     def set_aside(self, key: Key, reason: str) -> None:
         """See Store.set_aside. It goes to ``quarantine/``, beside a JSON file that tells key and reason."""

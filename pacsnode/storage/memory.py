@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from pacsnode.dicom import part10
@@ -71,8 +71,16 @@ class MemoryStore:
 
     def delete(self, key: Key) -> None:
         """See Store.delete."""
+        self.delete_all([key])
+
+    def delete_all(self, keys: Sequence[Key]) -> None:
+        """See Store.delete_all."""
         with self._lock:
-            self.objects.pop(key, None)
+            for key in keys:
+                self.objects.pop(key, None)
+
+    def settle(self, keys: Sequence[Key]) -> None:
+        """See Store.settle."""
 
     def set_aside(self, key: Key, reason: str) -> None:
         """See Store.set_aside."""
@@ -132,6 +140,10 @@ class MemoryUpload:
         head = self._head.filled(digest)
         self._store.add(key, head + bytes(self._content))
         return StoredObject(key, len(self._content), digest, self._arrival.transfer_syntax_uid, len(head))
+
+    def place(self, key: Key) -> StoredObject:
+        """See Upload.place."""
+        return self.commit(key)
 
     def abort(self) -> None:
         """See Upload.abort."""

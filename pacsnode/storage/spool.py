@@ -137,13 +137,22 @@ class SpoolFile:
 
     def publish(self, target: Path) -> None:
         """Make the bytes durable, then the name. An existing name is never overwritten (FileExistsError)."""
+        self.place(target)
+        try:
+            self._spool.syncs.directory(target.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._fs.unlink(target)
+            raise
+
+    def place(self, target: Path) -> None:
+        """As ``publish``, without making the name durable."""
         self._spool.syncs.file(self._writable())
         self._close()
         self._fs.link(self._path, target)
         try:
             self._fs.unlink(self._path)
             self._is_named = False
-            self._spool.syncs.directory(target.parent)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._fs.unlink(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Protocol
 
 from pacsnode.model import Arrival, Key, StoredObject
@@ -23,6 +23,9 @@ class Upload(Protocol):
         Raises StoreError (StoreFull when space ran out); then nothing is visible and the upload is spent.
         An existing object is never overwritten: that is a StoreError, too.
         """
+
+    def place(self, key: Key) -> StoredObject:
+        """As ``commit``, but its name is durable only when the store's ``settle`` has returned: for many at once."""
 
     def abort(self) -> None:
         """Drop everything; may be called twice, and after commit, where it does nothing."""
@@ -54,6 +57,12 @@ class Store(Protocol):
 
     def delete(self, key: Key) -> None:
         """Remove the object, durably; deleting what is gone is fine."""
+
+    def delete_all(self, keys: Sequence[Key]) -> None:
+        """``delete`` for each of them; where it raises, some may be gone, and some of those not durably."""
+
+    def settle(self, keys: Sequence[Key]) -> None:
+        """Make the names of objects that were placed durable. Raises StoreError: then none of them may be relied on."""
 
     def set_aside(self, key: Key, reason: str) -> None:
         """Take the object out of the archive, durably, but keep it, with the reason, for people to look at.

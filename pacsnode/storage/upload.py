@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +68,17 @@ class FileUpload:
 
     def commit(self, key: Key) -> StoredObject:
         """See Upload.commit."""
+        return self._finished(key, self._file.publish)
+
+    def place(self, key: Key) -> StoredObject:
+        """See Upload.place."""
+        return self._finished(key, self._file.place)
+
+    def _finished(self, key: Key, publish: Callable[[Path], None]) -> StoredObject:
         staging, digest = self._open_staging(), self.digest()
         try:
             self._write_out(staging, digest)
-            self._publish(key)
+            self._publish(key, publish)
         except OSError as error:
             raise store_error(error, f"cannot store {key}") from error
         finally:
@@ -117,13 +125,13 @@ class FileUpload:
             staging[: self._offset] = head
             self._file.append(staging[: self._fill])
 
-    def _publish(self, key: Key) -> None:
+    def _publish(self, key: Key, publish: Callable[[Path], None]) -> None:
         if not layout.is_key(key):
             raise StoreError("not a key of this store")
         target = layout.path(self._premises.objects, key)
         self._premises.directories.ensure(target.parent)
         try:
-            self._file.publish(target)
+            publish(target)
         except FileNotFoundError:
             self._premises.directories.forget()
             raise

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pacsnode.backup.settings import Settings
 from pacsnode.backup.verify import Verification
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
+from pacsnode.storage import layout
 from tests.backup.scene import Scene, flip
 
 FLIPS = int(os.environ.get("PACSNODE_FLIPS", "500"))
@@ -163,3 +165,49 @@ def test_a_sample_is_from_all_times(tmp_path: Path) -> None:
     assert [0, 1, 2, 3] == [place // 3 for place in sample]
     assert copies == stratified(copies, 100)
     assert [] == stratified([], 100)
+
+
+def test_what_somebody_waits_for_is_read_first(tmp_path: Path) -> None:
+    """Once, before the slice, and not as a part of it; what is not in the backup is passed over."""
+    scene = filled(tmp_path / "node")
+    with scene.knowledge() as knowledge:
+        last, total = list(knowledge.objects())[-1], knowledge.totals()[1]
+        wanted = [last.key, layout.new_key(scene.clock(), bytes(10))]
+        sizes, passed = [], []
+        for _ in range(2):
+            verification = Verification(knowledge, scene.vault, scene.settings, scene.clock)
+            sizes.append(verification.slice(RunBudget(), wanted).size)
+            passed.append(knowledge.fact("pass"))
+
+        assert [last.piece.size + total, 0] == sizes  # fewer than a batch are read at once
+        assert (total, None) == (passed[0]["read"], passed[1])
+        assert knowledge.holds(last.key)
+
+
+def test_held_for_sure(scene: Scene) -> None:
+    """An object is, when it was read again since it was copied, is told by a manifest, and has not gone since."""
+    (key,) = scene.receive(1)
+    with scene.knowledge() as knowledge:
+        told = [knowledge.holds(key)]
+        scene.run()
+        told.append(knowledge.holds(key))
+        scene.verify()
+        told.append(knowledge.holds(key))
+        (entry,) = knowledge.objects()
+        knowledge.settle([entry], (), ())  # copied again, as after damage: neither told nor read
+        knowledge.read_back([replace(entry, piece=replace(entry.piece, digest="00" * 32))])  # what lay there before
+        knowledge.publish(1 << 40)
+        told.append(knowledge.holds(key))
+        knowledge.read_back([entry])
+        told.append(knowledge.holds(key))
+        knowledge.settle([entry], (), ())
+        knowledge.read_back([entry])
+        told.append(knowledge.holds(key))
+        knowledge.publish(1 << 40)
+        told.append(knowledge.holds(key))
+        with scene.archive() as archive:
+            archive.index.strike(key)
+        scene.run()
+        told.append(knowledge.holds(key))
+
+    assert [False, False, True, False, True, False, True, False] == told

@@ -6,13 +6,21 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pacsnode.codec.codecs import Codec
 from pacsnode.codec.sandbox import Limits, Sandbox
-from pacsnode.errors import CodecCrashed, CodecFailure, CodecRefused, CodecTooLarge, CodecTooSlow
+from pacsnode.errors import (
+    CodecCrashed,
+    CodecFailure,
+    CodecRefused,
+    CodecTooLarge,
+    CodecTooSlow,
+    CodecUnavailable,
+)
 from tests.codec.material import GREY, faulty, native
 from tests.dimse.conftest import eventually
 
@@ -135,9 +143,18 @@ def test_closing_leaves_nothing() -> None:
     assert 1 == len(errors)
     assert [False] == [is_running(pid) for pid in pids]
     assert before == len(list(Path("/proc/self/fd").iterdir()))
-    with pytest.raises(CodecCrashed):
+    with pytest.raises(CodecUnavailable):
         sandbox.encode(Codec.HTJ2K, GREY, native(GREY))
     sandbox.close()
+
+
+@pytest.mark.parametrize("command", [("/nowhere",), (sys.executable, "-c", "raise SystemExit(1)")])
+def test_no_process_to_be_had(command: Sequence[str]) -> None:
+    """A process that cannot be started, or does not get so far as to ask for work, says nothing of the frame."""
+    with Sandbox(command=command) as sandbox:
+        with pytest.raises(CodecUnavailable, match="no codec process could be started"):
+            sandbox.encode(Codec.HTJ2K, GREY, native(GREY))
+        assert [] == sandbox.process_ids()
 
 
 _PARENT = """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import closing
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,8 @@ from pacsnode.compression.database import STATE_FILE, CompressionState
 from pacsnode.compression.job import CompressionJob
 from pacsnode.compression.policy import Policy
 from pacsnode.dicom import encapsulation, recode, syntax
-from pacsnode.errors import BadDataset, CodecFailure, ObjectDamaged
+from pacsnode.dicom.pixels import PixelDescription
+from pacsnode.errors import BadDataset, CodecFailure, CodecUnavailable, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Instance, Key, Outcome
@@ -237,6 +239,43 @@ def test_refused_once(archive: Archive, tmp_path: Path, monkeypatch: pytest.Monk
     assert {} == reasons(tmp_path)
 
 
+@pytest.mark.parametrize("command", [("/nowhere",), (sys.executable, "-c", "raise SystemExit(1)")])
+def test_no_codec_process_for_a_while(command: Sequence[str], archive: Archive, tmp_path: Path) -> None:
+    """A machine that cannot start a process just now ends the run, and is no reason to leave an instance alone."""
+    for number in range(1, 4):
+        store(archive, image(KINDS[0], number))
+    with pytest.raises(CodecUnavailable):
+        compress(archive, tmp_path, command=command)
+    with pytest.raises(CodecUnavailable):
+        job(archive, tmp_path, command=command).rehearse(RunBudget())
+
+    assert {} == reasons(tmp_path)
+    assert 3 == compress(archive, tmp_path).done
+
+
+def test_no_codec_process_any_more(archive: Archive, tmp_path: Path) -> None:
+    """What was encoded before is put in place, and the next run goes on behind it."""
+    for number in range(1, 4):
+        store(archive, image(KINDS[0], number))
+    age(archive)
+
+    class Ending(Sandbox):
+        """Two instances, then no more."""
+
+        encoded = 0
+
+        def encode(self, codec: Codec, pixels: PixelDescription, frame: bytes) -> bytes:
+            self.encoded += 1
+            if self.encoded > 2:
+                raise CodecUnavailable("no codec process could be started")
+            return super().encode(codec, pixels, frame)
+
+    with pytest.raises(CodecUnavailable):
+        CompressionJob(archive, tmp_path, POLICY, coder=Ending).run(RunBudget())
+    assert 2 == sum(one.stored.transfer_syntax_uid == HTJ2K for one in rows(archive))
+    assert 1 == compress(archive, tmp_path).done
+
+
 def test_run_ends_with_its_budget(archive: Archive, tmp_path: Path) -> None:
     """A run that has to end says so, and the next one goes on."""
     for number in range(1, 6):
@@ -305,7 +344,7 @@ def test_original_kept_until_it_may_go(archive: Archive, tmp_path: Path) -> None
         store(archive, image(KINDS[0], number))
     originals, backed_up = keys(archive), set[Key]()
     age(archive)
-    keeping = CompressionJob(archive, tmp_path, POLICY, may_go=backed_up.__contains__)
+    keeping = CompressionJob(archive, tmp_path, POLICY, may_go=lambda: nullcontext(backed_up.__contains__))
 
     assert 3 == keeping.run(RunBudget()).done
     assert set(originals) <= set(keys(archive))
@@ -320,11 +359,25 @@ def test_original_kept_until_it_may_go(archive: Archive, tmp_path: Path) -> None
         assert dump(archive) == list(index.dump())
 
 
+def test_original_that_has_a_row_stays(archive: Archive, tmp_path: Path) -> None:
+    """An object that the index points to is removed by nobody, whatever may go."""
+    store(archive, image(KINDS[0]))
+    (before,) = rows(archive)
+    age(archive)
+    CompressionJob(archive, tmp_path, POLICY, may_go=lambda: nullcontext(lambda _: False)).run(RunBudget())
+    archive.index.add_beside(before, keys(archive))  # as a recovery may that takes it for another version
+    left_alone = Policy(None, POLICY.older_than)
+    CompressionJob(archive, tmp_path, left_alone).run(RunBudget())
+
+    assert before.stored.key in keys(archive)
+    assert [] == [finding for finding in archive.verify(rows(archive)) if finding is not None]
+
+
 def test_removed_instance_leaves_no_original(archive: Archive, tmp_path: Path) -> None:
     """Where an instance is removed while its original is kept, that does not come back by a rebuilt index."""
     store(archive, image(KINDS[0]))
     age(archive)
-    CompressionJob(archive, tmp_path, POLICY, may_go=lambda _: False).run(RunBudget())
+    CompressionJob(archive, tmp_path, POLICY, may_go=lambda: nullcontext(lambda _: False)).run(RunBudget())
     removed = archive.index.remove(rows(archive)[0].header.sop_instance_uid)
     assert removed is not None
     archive.store.delete(removed.stored.key)

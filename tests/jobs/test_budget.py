@@ -125,6 +125,21 @@ def test_beats_every_ten_seconds() -> None:
     assert [110.0, 120.0, 130.0, 140.0, 150.0] == beats
 
 
+def test_a_stream_is_felt_between_its_instances() -> None:
+    """Something is received from one instance on until none came for a tenth of a second; not before the first."""
+    watch = Watch()
+    latency = Latency(watch.monotonic)
+    assert not latency.is_receiving()
+    for _ in range(3):
+        latency.note(0.001)
+        assert latency.is_receiving()
+        watch.seconds += 0.08
+        assert latency.is_receiving()
+    watch.seconds += 0.03
+
+    assert not latency.is_receiving()
+
+
 def test_latency_against_what_is_usual() -> None:
     """Receiving is slow when it takes half as long again as usual; a slow disk alone is usual."""
     watch = Watch()

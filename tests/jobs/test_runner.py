@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from pacsnode.errors import JobRunning, StoreError
 from pacsnode.jobs.job import Budget, JobReport
+from pacsnode.jobs.latency import Latency
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.record import AlarmKind
 from pacsnode.jobs.runner import Runner
@@ -323,3 +326,22 @@ def test_old_runs_are_forgotten(ledger: Ledger) -> None:
     runner.run_due("told")
 
     assert (2, 3, ["done"]) == (forgotten, job.runs, results(ledger))
+
+
+@pytest.mark.parametrize(("gives_way", "waits"), [(True, True), (False, False)])
+def test_a_job_that_gives_way(gives_way: bool, waits: bool, ledger: Ledger) -> None:
+    """Its items wait until nothing is received any more; those of other jobs do not, while receiving is not slow."""
+    stage, looks = Stage(), count()
+    latency = Latency(lambda: next(looks) * 0.03)
+
+    def work(budget: Budget) -> JobReport:
+        latency.note(0.001)
+        begun = next(looks)
+        budget.spend(1)
+        return JobReport(done=next(looks) - begun)
+
+    duties = [replace(duty(Told(work), "every 5 min"), gives_way=gives_way)]
+    runner = Runner(duties, ledger, clock=stage.clock, latency=latency)
+    looked = runner.run_by_hand("told", lambda done, total: None).done
+
+    assert waits == (looked > 3)

@@ -212,6 +212,32 @@ class StoreContract:
         with pytest.raises(ObjectNotFound):
             store.open(gone.key)
 
+    def test_many_at_once(self, store: Store) -> None:
+        """What was placed and settled is as what was committed; what is deleted together is gone, others stay."""
+        placed = []
+        for size in (10, 7_000, 30_000):
+            upload = store.begin(ARRIVAL)
+            upload.write(CONTENT[:size])
+            placed.append(upload.place(new_key()))
+            upload.abort()
+        store.settle([stored.key for stored in placed])
+        there = [read(store, stored) for stored in placed]
+        told = [store.info(stored.key) for stored in placed]
+        store.delete_all([placed[0].key, MISSING, placed[2].key])
+
+        assert ([CONTENT[:10], CONTENT[:7_000], CONTENT], placed) == (there, told)
+        assert [placed[1].key] == list(store.keys())
+
+    def test_place_never_overwrites(self, store: Store) -> None:
+        """Nor does what is placed."""
+        before = put(store, CONTENT)
+        upload = store.begin(ARRIVAL)
+        upload.write(b"other")
+        with pytest.raises(StoreError):
+            upload.place(before.key)
+
+        assert CONTENT == read(store, before)
+
     def test_open_object_outlives_its_deletion(self, store: Store) -> None:
         """Who reads an object can read it to its end."""
         stored = put(store, CONTENT)

@@ -68,6 +68,41 @@ def test_few_calls_for_a_small_object(tmp_path: Path) -> None:
     assert ["create", "write", "sync", "close", "link", "unlink", "sync_directory"] == [c.name for c in fs.calls]
 
 
+@VARIANTS
+def test_order_of_calls_for_many(tmp_path: Path, content: bytes) -> None:
+    """The same for many at once, whose names are made durable together, by one sync of their directory."""
+    fs = RecordedFileSystem()
+    store = open_store(tmp_path, fs)
+    put(store, SMALL)
+    fs.calls.clear()
+    keys = []
+    for _ in range(3):
+        upload = store.begin(ARRIVAL)
+        upload.write(content)
+        keys.append(upload.place(new_key()).key)
+    unsettled = durability_gaps(fs.calls, tmp_path / "objects")
+    store.settle(keys)
+    settled = durability_gaps(fs.calls, tmp_path / "objects")
+    fs.calls.clear()
+    store.delete_all(keys)
+
+    assert (["name not durable"] * 3, []) == (unsettled, settled)
+    assert ["unlink", "unlink", "unlink", "sync_directory"] == [call.name for call in fs.calls]
+
+
+@pytest.mark.parametrize("name", ["settle", "delete_all"])
+def test_sync_for_many_that_fails(tmp_path: Path, name: str) -> None:
+    """Whoever asked hears of it, and that the disk is not to be trusted is told."""
+    fs = RecordedFileSystem()
+    store = open_store(tmp_path, fs)
+    stored = put(store, SMALL)
+    fs.fails = fails_at("sync_directory")
+    with pytest.raises(StoreError):
+        getattr(store, name)([stored.key])
+
+    assert store.degraded
+
+
 def without(name: str) -> Callable[[Sequence[Call]], list[Call]]:
     return lambda calls: [call for call in calls if call.name != name]
 

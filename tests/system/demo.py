@@ -79,6 +79,8 @@ def _run(scratch: Path, report: Report) -> None:
             integrity_step.heal(node, "peer COPY", report.add)
             _jobs(node, report)
             _get(node, scratch / "decoded", studies, sent, report)
+            for job in ("backup", "backup_verify", "compression"):  # now the originals may go
+                node.run("job", "run", job)
             integrity_step.heal(node, "backup", report.add)
             node.run("job", "run", "backup")
         node.run("reindex")
