@@ -109,7 +109,9 @@ class Vitals:
         failures, ledger = self._jobs.failures[name], self._jobs.ledger
         success, last = _or_none(partial(ledger.last, name, Result.DONE)), _or_none(partial(ledger.last, name, *Result))
         seconds = (last.finished - last.started).total_seconds() if last and last.finished else None
-        return JobFacts(failures, success.finished if success else None, seconds)
+        done = success.finished if success else None
+        due = _or_none(partial(self._jobs.due_by, name, done))
+        return JobFacts(failures, done, seconds, due, last.report.failed if last and last.report else 0)
 
     def _integrity(self) -> dict[str, Any]:
         path = self._folder / "integrity.db"

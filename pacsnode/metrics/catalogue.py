@@ -65,6 +65,13 @@ METRICS = (
     Metric("pacsnode_commitment_pending", "gauge", (), "Storage commitments that are not reported yet."),
     Metric("pacsnode_commitment_oldest_seconds", "gauge", (), "Age of the oldest of them; 0 where there is none."),
     Metric("pacsnode_job_last_success_timestamp_seconds", "gauge", ("job",), "When the job was last done."),
+    Metric(
+        "pacsnode_job_due_timestamp_seconds",
+        "gauge",
+        ("job",),
+        "When its next success is due at the latest, by its own schedule; of enabled jobs.",
+    ),
+    Metric("pacsnode_job_failed_items", "gauge", ("job",), "What its last run could not do, or found to be wrong."),
     Metric("pacsnode_job_duration_seconds", "gauge", ("job",), "What its last run took."),
     Metric("pacsnode_job_failures_total", "counter", ("job",), "Runs of the job that failed since the node's start."),
     Metric("pacsnode_certificate_expiry_timestamp_seconds", "gauge", ("key",), "When a certificate of [tls] expires."),

@@ -104,6 +104,9 @@ def _jobs(jobs: Mapping[str, JobFacts]) -> Iterator[Family]:
         "pacsnode_job_last_success_timestamp_seconds",
         {name: job.last_success for name, job in jobs.items() if job.last_success is not None},
     )
+    due = {name: job.due for name, job in jobs.items() if job.due is not None}
+    yield _moments("pacsnode_job_due_timestamp_seconds", due)
+    yield _family("pacsnode_job_failed_items", {(name,): job.failed_items for name, job in jobs.items()})
     seconds = {(name,): job.last_seconds for name, job in jobs.items() if job.last_seconds is not None}
     yield _family("pacsnode_job_duration_seconds", seconds)
     yield _family("pacsnode_job_failures_total", {(name,): job.failures for name, job in jobs.items()})

@@ -16,6 +16,8 @@ class JobFacts:
     failures: int  # since the start of the node
     last_success: datetime | None = None
     last_seconds: float | None = None  # that its last run took
+    due: datetime | None = None  # from when on a success is overdue; of a job that runs by a schedule
+    failed_items: int = 0  # of its last run
 
 
 @dataclass(frozen=True, slots=True)
