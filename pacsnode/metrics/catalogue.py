@@ -38,7 +38,12 @@ METRICS = (
     Metric(
         "pacsnode_dimse_duration_seconds", "histogram", ("op",), "Time from the request to the last byte of the answer."
     ),
-    Metric("pacsnode_store_received_bytes_total", "counter", (), "Bytes of the data sets that were stored."),
+    Metric(
+        "pacsnode_store_received_bytes_total",
+        "counter",
+        (),
+        "Bytes of the data sets that were stored and acknowledged.",
+    ),
     Metric(
         "pacsnode_store_commit_seconds",
         "histogram",

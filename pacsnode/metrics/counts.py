@@ -96,19 +96,19 @@ class Counts:
         with self.lock:
             self.violations[kind] += 1
 
-    def stored(self, size: int, commit_seconds: float) -> None:
-        """See Observer."""
-        with self.lock:
-            self.received_bytes += size
-            self.commits.observe(commit_seconds)
-
-    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float) -> None:
+    def answered(
+        self, command_field: int, calling_ae: str, status: int, seconds: float, kept: tuple[int, float] | None = None
+    ) -> None:
         """See Observer."""
         operation = _OPERATIONS.get(command_field, OTHER)
         title = calling_ae if calling_ae in self._titles else OTHER
+        of = (operation, status_class(status), title)
         with self.lock:
-            self.operations[operation, status_class(status), title] += 1
+            self.operations[of] = self.operations.get(of, 0) + 1
             self.durations[operation].observe(seconds)
+            if kept is not None:
+                self.received_bytes += kept[0]
+                self.commits.observe(kept[1])
 
     def sent(self, operation: str, *, completed: int, failed: int, warning: int) -> None:
         """See Observer."""
