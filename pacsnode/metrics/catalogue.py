@@ -51,6 +51,13 @@ METRICS = (
         "Time to make an instance durable, after its last byte had come.",
     ),
     Metric(
+        "pacsnode_store_batch_instances",
+        "histogram",
+        (),
+        "Changes of the index, of which a stored instance is one, that were made durable together.",
+    ),
+    Metric("pacsnode_index_commit_seconds", "histogram", (), "Time of a transaction of the index, to its durable end."),
+    Metric(
         "pacsnode_suboperations_total", "counter", ("op", "result"), "Sub-operations of C-GET and C-MOVE that ended."
     ),
     Metric("pacsnode_instances", "gauge", (), "Instances stored, current versions."),

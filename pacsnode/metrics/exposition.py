@@ -63,6 +63,8 @@ class Exposition(Collector):
             violations, suboperations = dict(counts.violations), dict(counts.suboperations)
             durations = {(name,): (one.buckets(), one.sum) for name, one in counts.durations.items()}
             commits = {(): (counts.commits.buckets(), counts.commits.sum)}
+            batches = {(): (counts.batches.buckets(), counts.batches.sum)}
+            transactions = {(): (counts.transactions.buckets(), counts.transactions.sum)}
             received = counts.received_bytes
         yield _family("pacsnode_associations_total", associations)
         yield _family("pacsnode_pdu_errors_total", {(kind,): count for kind, count in violations.items()})
@@ -71,6 +73,8 @@ class Exposition(Collector):
         yield _family("pacsnode_store_received_bytes_total", {(): received})
         yield _histogram("pacsnode_dimse_duration_seconds", durations)
         yield _histogram("pacsnode_store_commit_seconds", commits)
+        yield _histogram("pacsnode_store_batch_instances", batches)
+        yield _histogram("pacsnode_index_commit_seconds", transactions)
 
 
 def _state(facts: Facts) -> Iterator[Family]:

@@ -69,6 +69,8 @@ def test_what_peers_do_is_counted(node: LiveNode) -> None:
     assert found["pacsnode_stored_bytes"] == found["pacsnode_store_received_bytes_total"]
     assert 3 == found["pacsnode_dimse_duration_seconds_count"][(("op", "C-STORE"),)]
     assert 2 == found["pacsnode_store_commit_seconds_count"][()]
+    assert 2 == found["pacsnode_store_batch_instances_sum"][()]
+    assert 2 >= found["pacsnode_index_commit_seconds_count"][()] >= 1
     assert 1 == found["pacsnode_storage_accepting"][()]
     assert 1 == found["pacsnode_ready"][()]
 
