@@ -196,6 +196,8 @@ class Node:
             is_stopping=lambda: self._jobs.is_stopping,
             degraded=self._degraded,
             expiries=lambda: self._made.expiries,
+            auditing=self._auditing,
+            config=lambda: self._reload.config,
         )
 
     def _await_stop(self, signals: Signals) -> Signal:
