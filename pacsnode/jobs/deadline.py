@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pacsnode.jobs.duty import Duty
-from pacsnode.jobs.record import Run
+from pacsnode.jobs.calendar import Calendar
 
 
-def due_by(duty: Duty, since: datetime, under_way: Run | None) -> datetime:
+def due_by(calendar: Calendar, longest_run: float, since: datetime, under_way: datetime | None) -> datetime:
     """The moment after which a success is overdue; ``since``: when it was last done, or first expected to run.
 
-    The first period since then is to be done. That may take as long as a run does, and so may the run under way.
+    The first period since then is to be done. That may take as long as a run does (``longest_run`` seconds, or from one
+    period to the next), and so may a run that is under way since its moment.
     """
-    end = _end(duty, duty.calendar.after(since))
-    return end if under_way is None else max(end, _end(duty, under_way.started))
+    end = _end(calendar, longest_run, calendar.after(since))
+    return end if under_way is None else max(end, _end(calendar, longest_run, under_way))
 
 
-def _end(duty: Duty, start: datetime) -> datetime:
+def _end(calendar: Calendar, longest_run: float, start: datetime) -> datetime:
     """When a run that begins then has to end."""
-    if duty.longest_run:
-        return start + timedelta(seconds=duty.longest_run)
-    first = duty.calendar.after(start)
-    return start + (duty.calendar.after(first) - first)
+    if longest_run:
+        return start + timedelta(seconds=longest_run)
+    first = calendar.after(start)
+    return start + (calendar.after(first) - first)

@@ -100,9 +100,9 @@ class Runner:
         if not duty.is_enabled or since is None:
             return None
         newest = next(iter(self.ledger.history(name, 1)), None)
-        under_way = newest if newest is not None and newest.result is None else None
+        under_way = newest.started if newest is not None and newest.result is None else None
         begin = min(max(since, success or since), self._clock())  # the clock may have been set back
-        return due_by(duty, begin, under_way)
+        return due_by(duty.calendar, duty.longest_run, begin, under_way)
 
     def run_by_hand(self, name: str, watcher: Watcher, gone: Callable[[], bool] = lambda: False) -> JobReport:
         """Run the job now, whatever its schedule. ``gone``: has who asked lost interest? Then the run ends.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from pacsnode.jobs.deadline import due_by
 from pacsnode.jobs.job import Budget, JobReport
 from pacsnode.jobs.ledger import Ledger
-from pacsnode.jobs.record import Result, Run
+from pacsnode.jobs.record import Result
 from pacsnode.jobs.runner import Runner
 from tests.jobs.stage import BEGAN, Stage, Told, duty
 
@@ -40,22 +39,19 @@ def engaged(stage: Stage, ledger: Ledger, text: str, job: Told | None = None, *,
 )
 def test_one_period_to_begin_and_one_to_run(text: str, seconds: float) -> None:
     """A job that was done a moment ago is not overdue before another period is over, however long that is."""
-    assert BEGAN + timedelta(seconds=seconds) == due_by(duty(Told(), text), BEGAN, None)
+    assert BEGAN + timedelta(seconds=seconds) == due_by(duty(Told(), text).calendar, 0.0, BEGAN, None)
 
 
 def test_a_run_has_its_longest_time() -> None:
     """Where the longest run is set, a success is due so long after its period."""
-    told = replace(duty(Told(), "0 12 * * sun"), longest_run=3600.0)
-
-    assert BEGAN + WEEK + HOUR == due_by(told, BEGAN, None)
+    assert BEGAN + WEEK + HOUR == due_by(duty(Told(), "0 12 * * sun").calendar, 3600.0, BEGAN, None)
 
 
 def test_a_late_run_is_waited_for() -> None:
     """A run that began late, after a start, has its time."""
     begun = BEGAN + 10 * DAY
-    run = Run("told", begun, False, "NODE", 1, begun, begun)
 
-    assert begun + 2 * DAY >= due_by(duty(Told(), "0 12 * * *"), BEGAN, run) > begun
+    assert begun + DAY == due_by(duty(Told(), "0 12 * * *").calendar, 0.0, BEGAN, begun)
 
 
 def test_weekly_job(ledger: Ledger) -> None:

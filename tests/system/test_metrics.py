@@ -159,7 +159,8 @@ def test_backup_and_audit(tmp_path: Path) -> None:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         collector = f"tls://127.0.0.1:{nobody.getsockname()[1]}"
         tables = (
-            f'[audit]\nsyslog = "{collector}"\nsyslog_ca = "{trust.folder}/ca.pem"\n[jobs.backup]\nenabled = true\nschedule = "every 1 s"\n'
+            f'[audit]\nsyslog = "{collector}"\nsyslog_ca = "{trust.folder}/ca.pem"\n'
+            f'[jobs.backup]\nenabled = true\nschedule = "every 1 s"\n'
             f'target = "file://{place}"\n'
         )
         with LiveNode(tmp_path / "node", TABLE + tables) as live:
