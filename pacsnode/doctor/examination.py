@@ -49,7 +49,7 @@ def _work(config: Config, now: datetime, *, is_running: bool) -> Iterator[Findin
     yield from work.retention(
         has_rules=table.enabled and bool(table.rules),
         requires_backup=table.require_backup,
-        has_backup=config.jobs.backup.enabled,
+        has_backup=bool(config.jobs.backup.target),
     )
     yield from audit.trail(config)
     yield from work.complaints("integrity", app.known_findings(config)[1], _REPAIR)
@@ -70,8 +70,8 @@ def _told_of_backup(config: Config, ledger: Ledger | None, now: datetime) -> wor
     newest = ledger.last("backup_drill", *Result) if ledger else None
     is_newer = newest is not None and (figures.drilled_at is None or newest.started > figures.drilled_at)
     return work.Told(
-        is_enabled=True,
-        is_stale=figures.is_stale,
+        is_enabled=config.jobs.backup.enabled or figures.as_of is not None,  # or a timer of the system runs it
+        is_stale=figures.lag_seconds is None or figures.lag_seconds > config.jobs.backup.stale_after,
         as_of=figures.as_of,
         failure=figures.failure,
         damaged=figures.skipped,

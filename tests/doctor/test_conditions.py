@@ -283,7 +283,7 @@ def test_damaged_trail(archive: Folder) -> None:
 
 def test_trail_that_cannot_be_written(archive: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of another user: who runs the tests may be root, whom nothing is refused, so the answer is given."""
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
 
     assert "cannot be written" in found(archive)["audit_not_writable"]["problem"]
 
