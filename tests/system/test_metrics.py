@@ -178,6 +178,6 @@ def test_backup_and_audit(tmp_path: Path) -> None:
     assert found["pacsnode_restore_drill_due_timestamp_seconds"][()] > time.time()
     assert "pacsnode_restore_drill_last_success_timestamp_seconds" not in found
     due = {dict(labels)["job"] for labels in found["pacsnode_job_due_timestamp_seconds"]}
-    assert {"backup", "backup_drill", "integrity"} <= due
+    assert {"backup", "backup_drill", "retention"} <= due
     assert found["pacsnode_audit_undelivered_records"][()] > 0
     assert 1 == found["pacsnode_audit_collector_failing"][()]
