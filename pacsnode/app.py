@@ -213,6 +213,11 @@ def known_runs(config: Config) -> contextlib.AbstractContextManager[RunLedger | 
     return contextlib.closing(roster.open_ledger(config, folder))
 
 
+def due_by(config: Config, job: str, success: datetime) -> datetime:
+    """From when on the job, last done well then, is overdue by its schedule."""
+    return roster.due_by(config, job, success)
+
+
 def backup(config: Config, changes: Mapping[str, str] = MappingProxyType({})) -> NodeBackup:
     """The backup of this node, or one that differs by ``changes`` of keys of its table; opens nothing."""
     table = config.jobs.backup.model_copy(update=dict(changes))

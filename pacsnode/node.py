@@ -129,6 +129,7 @@ class Node:
         self._commitments = _commitments(config, archive, ledger, self._caller)
         self._made = self._make(config, requestor)
         self._counts.adopt(_callable(config))
+        archive.index.observe(self._counts.committed)
         self._listeners: dict[Listener, Address] = {}
         self._activation = activation.handed_over()
         own = Part(_TAKEN, self._prepare)
@@ -195,6 +196,8 @@ class Node:
             is_stopping=lambda: self._jobs.is_stopping,
             degraded=self._degraded,
             expiries=lambda: self._made.expiries,
+            auditing=self._auditing,
+            config=lambda: self._reload.config,
         )
 
     def _await_stop(self, signals: Signals) -> Signal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,8 @@ from pacsnode.housekeeping import Housekeeping
 from pacsnode.integrity.ledger import Ledger as IntegrityLedger
 from pacsnode.integrity.repair import Copies, Repairer
 from pacsnode.integrity.scrub import Scrub
-from pacsnode.jobs.calendar import calendar
+from pacsnode.jobs import deadline
+from pacsnode.jobs.calendar import Calendar, calendar
 from pacsnode.jobs.duty import Duty
 from pacsnode.jobs.job import Job
 from pacsnode.jobs.ledger import Ledger
@@ -267,6 +268,16 @@ class _Reloading:
         return take_effect
 
 
+def due_by(config: Config, name: str, success: datetime) -> datetime:
+    """From when on the job, last done well then, is overdue by its schedule."""
+    table = config.jobs.tables[name]
+    return deadline.due_by(_calendar(config, name), table.longest_run, success, None)
+
+
+def _calendar(config: Config, name: str) -> Calendar:
+    return calendar(config.jobs.tables[name].schedule, zone_named(config.jobs.time_zone))
+
+
 def _duty(name: str, premises: Premises) -> Duty:
     jobs = premises.config.jobs
     table, zone = jobs.tables[name], zone_named(jobs.time_zone)
@@ -275,7 +286,7 @@ def _duty(name: str, premises: Premises) -> Duty:
         job=job,
         by_hand=job.whole() if isinstance(job, Scrub) else None,
         schedule=f"{table.schedule} {zone}",
-        calendar=calendar(table.schedule, zone),
+        calendar=_calendar(premises.config, name),
         is_enabled=table.enabled,
         longest_run=table.longest_run,
         rate=getattr(table, "rate", 0),

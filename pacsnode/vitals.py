@@ -6,15 +6,18 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pacsnode import __version__, log
+from pacsnode import __version__, log, roster
 from pacsnode.archive import Archive
+from pacsnode.audit.opening import Auditing
 from pacsnode.commitment.ledger import Ledger
+from pacsnode.compression.database import STATE_FILE as COMPRESSION_FILE
+from pacsnode.compression.database import CompressionState
 from pacsnode.config import Config
 from pacsnode.errors import PacsNodeError
 from pacsnode.index.connection import library_version
@@ -24,8 +27,10 @@ from pacsnode.jobs.runner import Runner
 from pacsnode.metrics import listener
 from pacsnode.metrics.counts import Counts
 from pacsnode.metrics.exposition import Exposition
-from pacsnode.metrics.facts import Facts, JobFacts
+from pacsnode.metrics.facts import AuditFacts, BackupFacts, Facts, JobFacts
 from pacsnode.metrics.listener import PLAIN, Answer
+from pacsnode.retention.ledger import NAME as RETENTION_FILE
+from pacsnode.retention.ledger import Ledger as RetentionLedger
 from pacsnode.security.certificates import Expiry
 from pacsnode.storage.calls import FileSystem
 
@@ -41,6 +46,8 @@ class Running:
     is_stopping: Callable[[], bool]
     degraded: Callable[[], Sequence[str]]
     expiries: Callable[[], Sequence[Expiry]]
+    auditing: Auditing
+    config: Callable[[], Config]  # as it is in effect
 
 
 class Vitals:
@@ -84,6 +91,10 @@ class Vitals:
             jobs={name: self._job(name) for name in self._jobs.duties},
             certificates={expiry.key: expiry.not_after for expiry in self._running.expiries()},
             degraded=len(self._running.degraded()),
+            backup=_or_none(self._backup),
+            audit=AuditFacts(**asdict(self._running.auditing.figures())),
+            trash=_or_none(self._trash) or (0, 0),
+            compressed=_or_none(self._compressed) or {},
             **(_or_none(self._integrity) or {}),
         )
 
@@ -109,7 +120,43 @@ class Vitals:
         failures, ledger = self._jobs.failures[name], self._jobs.ledger
         success, last = _or_none(partial(ledger.last, name, Result.DONE)), _or_none(partial(ledger.last, name, *Result))
         seconds = (last.finished - last.started).total_seconds() if last and last.finished else None
-        return JobFacts(failures, success.finished if success else None, seconds)
+        done = success.finished if success else None
+        due = _or_none(partial(self._jobs.due_by, name, done))
+        return JobFacts(failures, done, seconds, due, last.report.failed if last and last.report else 0)
+
+    def _backup(self) -> BackupFacts | None:
+        config = self._running.config()
+        if not config.jobs.backup.target:
+            return None
+        figures = roster.node_backup(config, self._folder).figures(self._archive.clock())
+        return BackupFacts(
+            as_of=figures.as_of,
+            lag_seconds=figures.lag_seconds,
+            verified=figures.verified_at,
+            drilled=figures.drilled_at,
+            drill_due=self._jobs.due_by("backup_drill", figures.drilled_at),
+            is_failing=bool(figures.failure),
+            is_stale=figures.is_stale,
+            damaged=figures.skipped,
+        )
+
+    def _trash(self) -> tuple[int, int]:
+        path = self._folder / RETENTION_FILE
+        if not path.exists():
+            return 0, 0
+        with closing(RetentionLedger(path)) as ledger:
+            return ledger.trash()
+
+    def _compressed(self) -> Mapping[str, tuple[int, int]]:
+        path = self._folder / COMPRESSION_FILE
+        if not path.exists():
+            return {}
+        found: dict[str, tuple[int, int]] = {}
+        with closing(CompressionState(path)) as state:
+            for one in state.totals():
+                before, after = found.get(one.codec, (0, 0))
+                found[one.codec] = before + one.bytes_before, after + one.bytes_after
+        return found
 
     def _integrity(self) -> dict[str, Any]:
         path = self._folder / "integrity.db"

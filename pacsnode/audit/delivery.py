@@ -80,6 +80,12 @@ class Delivery:
         """Why nothing is delivered at present; "" where all is well."""
         return self._failure
 
+    @property
+    def position(self) -> int:
+        """The number of the last record behind which there is something to deliver, or may be."""
+        batch = self._batch
+        return batch[0][0] - 1 if batch else self._source.position
+
     def start(self) -> None:
         """Begin to deliver."""
         self._thread.start()

@@ -17,6 +17,11 @@ class Follower:
         self._after = after
         self._stream: BinaryIO | None = None
 
+    @property
+    def position(self) -> int:
+        """The number of the record that was read last."""
+        return self._after
+
     def next(self, most: int) -> list[tuple[int, bytes]]:
         """Up to so many that were not given yet: number and XML. Raises OSError."""
         found: list[tuple[int, bytes]] = []

@@ -28,7 +28,8 @@ class Journal:
         self._trail = trail
         self._waiting: deque[Message] = deque()
         self._batch: list[bytes] = []  # encoded, not kept yet
-        self._lost = 0
+        self._lost = 0  # since the trail cannot be written
+        self._all_lost = 0  # before that
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._written = threading.Event()  # for who delivers
@@ -41,6 +42,16 @@ class Journal:
     def degraded(self) -> str:
         """Why the trail is not written at present; "" where it is."""
         return self._failure
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not kept yet."""
+        return len(self._waiting) + len(self._batch)
+
+    @property
+    def lost(self) -> int:
+        """How many could not be kept, ever since the start."""
+        return self._all_lost + self._lost
 
     @property
     def written(self) -> threading.Event:
@@ -116,6 +127,7 @@ class Journal:
             return
         self._failure = ""
         lost, self._lost = self._lost, 0
+        self._all_lost += lost
         log.event("audit_back", lost=lost)
         if lost:
             self._tell_lost(lost)

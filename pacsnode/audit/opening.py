@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pacsnode.audit import messages, syslog
@@ -25,17 +26,40 @@ def trail_path(config: Config) -> Path:
     return config.node.data / config.audit.file
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How the trail stands. What concerns the collector is None where there is none."""
+
+    waiting: int  # messages that are not kept yet
+    lost: int  # messages, since the start
+    is_failing: bool  # the trail cannot be written at present
+    undelivered: int | None  # records
+    is_collector_failing: bool | None
+
+
 class Auditing:
     """The trail of a running node: what it tells goes to ``recorder``."""
 
-    def __init__(self, recorder: Recorder, journal: Journal, delivery: Delivery | None) -> None:
+    def __init__(self, recorder: Recorder, journal: Journal, delivery: Delivery | None, trail: Trail) -> None:
         self.recorder = recorder
+        self._journal, self._delivery, self._trail = journal, delivery, trail
         self._parts = (journal, delivery) if delivery is not None else (journal,)
 
     @property
     def degraded(self) -> list[str]:
         """What does not work at present."""
         return [part.degraded for part in self._parts if part.degraded]
+
+    def figures(self) -> Figures:
+        """How it stands now."""
+        journal, delivery = self._journal, self._delivery
+        return Figures(
+            waiting=journal.waiting,
+            lost=journal.lost,
+            is_failing=bool(journal.degraded),
+            undelivered=None if delivery is None else max(self._trail.last - delivery.position, 0),
+            is_collector_failing=None if delivery is None else bool(delivery.degraded),
+        )
 
 
 def check(config: Config) -> None:
@@ -64,7 +88,7 @@ def running(config: Config, clock: Clock) -> Iterator[Auditing]:
         stack.callback(journal.stop)
         recorder.started()
         stack.callback(recorder.stopped)
-        yield Auditing(recorder, journal, delivery)
+        yield Auditing(recorder, journal, delivery, trail)
 
 
 @contextmanager

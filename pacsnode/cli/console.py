@@ -89,6 +89,14 @@ def size(count: float) -> str:
     return f"{count:.1f} {_UNITS[unit]}" if unit else f"{count:.0f} B"
 
 
+def span(seconds: float) -> str:
+    """A time for people, in the largest unit of which it is two at least: ``26 h``, ``3 d``."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
 def plain(text: str) -> str:
     """The text without anything that a terminal would obey."""
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -46,6 +46,9 @@ def _warnings(status: dict[str, Any], min_free: int) -> list[str]:
         for name, job in status["jobs"].items()
         if job["last_result"] in ("failed", "abandoned")
     ]
+    backup = status["backup"]
+    if backup and backup["failure"] and not backup["is_stale"]:
+        found.append("the last run of the backup failed")
     days = status["days_until_full"]
     if days is not None and days < _FEW_DAYS:
         found.append(f"the disk is full in {days:.0f} days")
@@ -56,6 +59,7 @@ def _warnings(status: dict[str, Any], min_free: int) -> list[str]:
 
 def _measured(status: dict[str, Any], min_free: int) -> str:
     """Performance data: value with its unit, then warning and critical threshold."""
+    lag = status["backup"].get("lag_seconds")
     return " ".join(
         [
             f"free={status['free_bytes']}B;{min_free * _ROOM_MARKS}:;{min_free}:",
@@ -63,6 +67,7 @@ def _measured(status: dict[str, Any], min_free: int) -> str:
             f"instances={status['instances']}",
             f"associations={status['associations']}",
             f"commitments={status['open_commitments']}",
+            *([f"backup_age={lag:.0f}s"] if lag is not None else []),
         ]
     )
 

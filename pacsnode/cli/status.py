@@ -96,7 +96,7 @@ def _backup(config: Config) -> tuple[dict[str, object], list[str]]:
     told = {
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in asdict(figures).items()
     }
-    age = f"{figures.lag_seconds:.0f} s old" if figures.lag_seconds is not None else "missing"
+    age = f"{console.span(figures.lag_seconds)} old" if figures.lag_seconds is not None else "missing"
     skipped = f"; {figures.skipped} objects that are damaged here are not in it" if figures.skipped else ""
     failure = f": {figures.failure}" if figures.failure else ""
     return told, [f"the backup is {age}{skipped}{failure}"] if figures.is_stale else []
@@ -148,9 +148,13 @@ def _for_people(status: dict[str, Any]) -> dict[str, list[tuple[str, object]]]:
 
 def _backed_up(backup: dict[str, Any]) -> list[tuple[str, object]]:
     if not backup:
-        return [("target", "none: this node has no backup")]
-    times: list[tuple[str, object]] = [(name, _moment(backup[key])) for name, key in _BACKUP_TIMES]
-    return [*times, ("last run failed", backup["failure"])] if backup["failure"] else times
+        return [("state", "none: this node has no backup")]
+    state = "never done" if backup["lag_seconds"] is None else f"{console.span(backup['lag_seconds'])} old"
+    told: list[tuple[str, object]] = [("state", f"{state}, STALE" if backup["is_stale"] else state)]
+    told += [(name, _moment(backup[key])) for name, key in _BACKUP_TIMES]
+    if backup["skipped"]:
+        told.append(("not in it", f"{backup['skipped']} objects that are damaged here"))
+    return [*told, ("last run failed", backup["failure"])] if backup["failure"] else told
 
 
 def _compressed(gained: dict[str, Any]) -> Iterator[tuple[str, object]]:

@@ -20,7 +20,7 @@ from pacsnode.dimse.connection import Connection
 from pacsnode.dimse.contexts import PresentationContext
 from pacsnode.dimse.crumbs import Allowances, Crumbs
 from pacsnode.dimse.negotiation import Answer
-from pacsnode.dimse.observer import NOBODY, Observer
+from pacsnode.dimse.observer import NOBODY, Kept, Observer
 from pacsnode.dimse.outbox import Outbox
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.wire import command as commands
@@ -144,6 +144,7 @@ class Association:
         self.titles = titles
         self.observer = observer
         self.last_status = 0  # of the newest response
+        self.kept: Kept | None = None  # what the operation at hand has stored
         self.contexts: Mapping[int, PresentationContext] = answer.contexts
         self.limits = transport.limits
         self.peer_address = transport.connection.peer_address
@@ -405,8 +406,9 @@ def _serve_operations(association: Association, services: Mapping[int, Service])
         service.serve(association, request)
         seconds = time.perf_counter() - began
         association.observer.answered(
-            request.command_field, association.titles.calling_ae, association.last_status, seconds
+            request.command_field, association.titles.calling_ae, association.last_status, seconds, association.kept
         )
+        association.kept = None
         request.drain()
         association.forget_cancel(message_id)
         association.served += 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+Kept = tuple[int, float]
+"""Bytes of a data set that was made durable, and the seconds that took after its last byte."""
+
 
 class Observer(Protocol):
     """Called from the threads of all associations; must not raise, nor take its time."""
@@ -17,11 +20,8 @@ class Observer(Protocol):
     def violated(self, kind: str) -> None:
         """A peer broke the protocol; ``kind``: the name of the reason of the A-ABORT, in lower case."""
 
-    def stored(self, size: int, commit_seconds: float) -> None:
-        """A data set of so many bytes was made durable, which took so long after its last byte."""
-
-    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float) -> None:
-        """An operation was answered for good."""
+    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float, kept: Kept | None) -> None:
+        """An operation was answered for good; ``kept``: what it stored. An instance costs one call."""
 
     def sent(self, operation: str, *, completed: int, failed: int, warning: int) -> None:
         """A retrieve, ``get`` or ``move``, is over: its sub-operations."""
@@ -39,10 +39,7 @@ class Nobody:
     def violated(self, kind: str) -> None:
         """See Observer."""
 
-    def stored(self, size: int, commit_seconds: float) -> None:
-        """See Observer."""
-
-    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float) -> None:
+    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float, kept: Kept | None) -> None:
         """See Observer."""
 
     def sent(self, operation: str, *, completed: int, failed: int, warning: int) -> None:

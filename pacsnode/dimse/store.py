@@ -95,7 +95,7 @@ class StoreService:
             outcome = ingest.commit()
             commit_seconds = time.perf_counter() - began
             self._noted(commit_seconds)
-            association.observer.stored(ingest.size, commit_seconds)
+            association.kept = (ingest.size, commit_seconds)
             if ingest.header is not None:
                 self._intake(association).add(ingest.header, outcome)
             return ingest.size, outcome

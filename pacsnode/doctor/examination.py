@@ -9,10 +9,11 @@ from typing import Any
 from pacsnode import app
 from pacsnode.archive import Archive
 from pacsnode.config import Config
-from pacsnode.doctor import growth, installation, work
+from pacsnode.doctor import audit, growth, installation, work
 from pacsnode.doctor.finding import Finding
 from pacsnode.errors import PacsNodeError
 from pacsnode.index import connection
+from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.record import Result
 from pacsnode.service import control
 from pacsnode.storage import layout
@@ -40,14 +41,17 @@ def _machine(config: Config, now: datetime) -> Iterator[Finding]:
 
 
 def _work(config: Config, now: datetime, *, is_running: bool) -> Iterator[Finding]:
-    last_backup = None
     with app.known_runs(config) as ledger:
         if ledger is not None:
             yield from work.jobs(ledger, config.jobs.tables, now, is_running=is_running)
-            done = ledger.last("backup", Result.DONE)
-            last_backup = done.finished if done else None
-    table = config.jobs.tables.get("backup")
-    yield from work.backup(is_enabled=table is not None and table.enabled, last_success=last_backup, now=now)
+        yield from work.backup(_told_of_backup(config, ledger, now), now)
+    table = config.jobs.retention
+    yield from work.retention(
+        has_rules=table.enabled and bool(table.rules),
+        requires_backup=table.require_backup,
+        has_backup=bool(config.jobs.backup.target),
+    )
+    yield from audit.trail(config)
     yield from work.complaints("integrity", app.known_findings(config)[1], _REPAIR)
     if app.is_new(config):
         yield from installation.little_space(growth.free_bytes(config), config.storage.min_free, None)
@@ -57,6 +61,25 @@ def _work(config: Config, now: datetime, *, is_running: bool) -> Iterator[Findin
             yield from _stored(config, archive, now)
     except PacsNodeError as error:
         yield Finding("index", str(error), "look at the disk; with the node stopped: pacsnode reindex")
+
+
+def _told_of_backup(config: Config, ledger: Ledger | None, now: datetime) -> work.Told:
+    if not config.jobs.backup.target:
+        return work.Told(is_enabled=False)
+    figures = app.backup(config).figures(now)
+    newest = ledger.last("backup_drill", *Result) if ledger else None
+    is_newer = newest is not None and (figures.drilled_at is None or newest.started > figures.drilled_at)
+    return work.Told(
+        is_enabled=config.jobs.backup.enabled or figures.as_of is not None,  # or a timer of the system runs it
+        is_stale=figures.lag_seconds is None or figures.lag_seconds > config.jobs.backup.stale_after,
+        as_of=figures.as_of,
+        failure=figures.failure,
+        damaged=figures.skipped,
+        is_drill_enabled=config.jobs.tables["backup_drill"].enabled,
+        drilled_at=figures.drilled_at,
+        drill_due=app.due_by(config, "backup_drill", figures.drilled_at) if figures.drilled_at else None,
+        drill_flaws=newest.report.failed if newest and newest.report and is_newer else 0,
+    )
 
 
 def _stored(config: Config, archive: Archive, now: datetime) -> Iterator[Finding]:

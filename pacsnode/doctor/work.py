@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pacsnode.config import Config, duration_text
@@ -10,24 +11,69 @@ from pacsnode.doctor.finding import Finding
 from pacsnode.jobs.ledger import Ledger
 from pacsnode.jobs.record import Result, Run
 
-BACKUP_AGE = timedelta(days=1)
+_RUN = "pacsnode backup run"
 _HEARTBEAT_AGE = timedelta(minutes=30)
 _MOST_NAMED = 5
 
 
-def backup(*, is_enabled: bool, last_success: datetime | None, now: datetime) -> Iterator[Finding]:
-    """Is there one, and is it of today?"""
-    if not is_enabled:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of the backup; times are None where it was never done."""
+
+    is_enabled: bool
+    is_stale: bool = False
+    as_of: datetime | None = None  # what was stored before is in it
+    failure: str = ""  # of the last run
+    damaged: int = 0  # objects that are damaged here
+    is_drill_enabled: bool = False
+    drilled_at: datetime | None = None  # and nothing was wrong
+    drill_due: datetime | None = None  # from when on the next one is overdue
+    drill_flaws: int = 0  # that the last one found
+
+
+def backup(told: Told, now: datetime) -> Iterator[Finding]:
+    """Is there one, is it new enough, and was it shown that it can be restored?"""
+    if not told.is_enabled:
         yield Finding(
             "no_backup",
             "no backup is made by this node",
-            "copy the archive by a job of the system, see Backup and restore in docs/operations.md",
+            "set enabled and target in [jobs.backup], see docs/backup.md; then: pacsnode reload",
         )
-    elif last_success is None or now - last_success > BACKUP_AGE:
-        when = f"of {last_success:%Y-%m-%d %H:%M} UTC" if last_success else "not there yet"
-        yield Finding(
-            "stale_backup", f"the newest backup is {when}", "see why: pacsnode job history, and event=job in the log"
-        )
+        return
+    why = f": {told.failure}" if told.failure else ""
+    if told.is_stale:
+        when = f"of {told.as_of:%Y-%m-%d %H:%M} UTC" if told.as_of else "not there yet"
+        yield Finding("stale_backup", f"the newest backup is {when}{why}", "look at the target: pacsnode backup run")
+    elif why:
+        yield Finding("failed_backup", f"the last run of the backup failed{why}", "look at the target, then: " + _RUN)
+    if told.damaged:
+        problem = f"{told.damaged} objects are damaged here, and not in the backup"
+        yield Finding("failed_backup", problem, "see pacsnode quarantine list, and Integrity in docs/operations.md")
+    if told.is_drill_enabled:
+        yield from _drill(told, now)
+
+
+def _drill(told: Told, now: datetime) -> Iterator[Finding]:
+    if told.drill_flaws:
+        problem = f"the last drill found {told.drill_flaws} things that the backup does not bring back as they were"
+        yield Finding("failed_drill", problem, "see event=backup_drill_failed in the log; pacsnode backup verify")
+    elif told.drilled_at is None:
+        yield Finding("no_drill", "no drill has shown yet that the backup can be restored", "pacsnode backup drill")
+    elif told.drill_due is not None and now > told.drill_due:
+        problem = f"the last drill that showed the backup to be good is of {told.drilled_at:%Y-%m-%d}"
+        yield Finding("no_drill", problem, "pacsnode job history, then: pacsnode backup drill")
+
+
+def retention(*, has_rules: bool, requires_backup: bool, has_backup: bool) -> Iterator[Finding]:
+    """Rules that delete, and no backup: either nothing is deleted, or the only copy is."""
+    if not has_rules or has_backup:
+        return
+    what = "delete nothing, for they require one" if requires_backup else "delete the only copy"
+    yield Finding(
+        "retention",
+        f"[jobs.retention] has rules, but there is no backup: they {what}",
+        "set up [jobs.backup], see docs/backup.md, or take the rules out",
+    )
 
 
 def jobs(ledger: Ledger, names: Iterable[str], now: datetime, *, is_running: bool) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -114,6 +114,10 @@ class Index(Protocol):
     def pulse(self) -> None:
         """Return once what writes has had its turn, having written nothing. Raises IndexFailure where it cannot write,
         or will not any more."""
+
+    def observe(self, told: Callable[[int, float], None]) -> None:
+        """Have each transaction told from now on that wrote something and in which nothing failed: how many changes
+        were made durable together, and the seconds it took. What is told must not raise, nor take its time."""
 
     def senders(self, since: str) -> set[str]:
         """The calling AE titles of all versions whose keys are not below ``since``."""

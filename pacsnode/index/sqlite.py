@@ -216,6 +216,10 @@ class SqliteIndex:
         """An empty transaction, in its turn. Raises IndexFailure."""
         self._writing().run(lambda: None)
 
+    def observe(self, told: Callable[[int, float], None]) -> None:
+        """See Index.observe."""
+        self._writing().on_commit = told
+
     def senders(self, since: str) -> set[str]:
         """The calling AE titles of all versions whose keys are not below ``since``."""
         return {row[0] for row in self._rows("SELECT DISTINCT calling_ae FROM instance WHERE key >= ?", since)}

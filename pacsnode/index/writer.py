@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ class Writer:
             self._database.close()
             raise
         self.on_rollback: Callable[[], None] = lambda: None
+        self.on_commit: Callable[[int, float], None] = lambda requests, seconds: None
+        """Told of each transaction that wrote something: of how many requests, and how long it took."""
         self._mutex = threading.Condition(threading.Lock())
         self._waiting: deque[Request[object]] = deque()
         self._busy = False
@@ -103,7 +106,11 @@ class Writer:
             if self.refusal:
                 raise IndexFailure(self.refusal)
             self._prepare_for_load()
-            if not self._together(batch) and len(batch) > 1:
+            began, changes = time.perf_counter(), self.connection.total_changes()
+            if self._together(batch):
+                if self.connection.total_changes() != changes:  # else nothing was written, as for a pulse
+                    self.on_commit(len(batch), time.perf_counter() - began)
+            elif len(batch) > 1:
                 self._apart(batch)
         except (apsw.Error, IndexFailure) as error:
             self._fail(batch, error)

@@ -133,6 +133,12 @@ class Ledger:
             return since is not None
         return since < at and (not known or _is_cut_off(known[0]))
 
+    def expected_since(self, job: str) -> datetime | None:
+        """From when on periods of the job count; None where it runs by no schedule."""
+        with self._database.reading() as connection:
+            since = connection.execute("SELECT since FROM enlisted WHERE job = ?", (job,)).get
+        return None if since is None else moment_of(since)
+
     def begin_by_hand(self, job: str, now: datetime) -> Run:
         """Begin a run that somebody asked for; it stands for no period of the schedule."""
         with self._database.writing() as connection:

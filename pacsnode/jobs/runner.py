@@ -13,10 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from pacsnode import log
 from pacsnode.errors import IndexFailure, JobRunning, PacsNodeError
 from pacsnode.jobs.budget import RunBudget
+from pacsnode.jobs.deadline import due_by
 from pacsnode.jobs.duty import Duty
 from pacsnode.jobs.job import JobReport
 from pacsnode.jobs.latency import Latency
@@ -43,8 +45,8 @@ class Runner:
         self.duties = {duty.job.name: duty for duty in duties}
         self.ledger = ledger
         self.latency = latency or Latency()
-        self.failures: Counter[str] = Counter()  # runs that failed, by job, since the start
         """To be told of the time that commits of received instances take."""
+        self.failures: Counter[str] = Counter()  # runs that failed, by job, since the start
         self._clock, self._monotonic = clock, monotonic
         self._stopping = threading.Event()
         self._stopped_at = math.inf
@@ -88,6 +90,19 @@ class Runner:
         if name in self._running or self._stopping.is_set():
             return False
         return self.ledger.is_due(name, self.duties[name].calendar, self._clock())
+
+    def due_by(self, name: str, success: datetime | None) -> datetime | None:
+        """The moment after which the job is overdue, where it was last done well at ``success``.
+
+        None where it runs by no schedule. Raises IndexFailure.
+        """
+        duty, since = self.duties[name], self.ledger.expected_since(name)
+        if not duty.is_enabled or since is None:
+            return None
+        newest = next(iter(self.ledger.history(name, 1)), None)
+        under_way = newest.started if newest is not None and newest.result is None else None
+        begin = min(max(since, success or since), self._clock())  # the clock may have been set back
+        return due_by(duty.calendar, duty.longest_run, begin, under_way)
 
     def run_by_hand(self, name: str, watcher: Watcher, gone: Callable[[], bool] = lambda: False) -> JobReport:
         """Run the job now, whatever its schedule. ``gone``: has who asked lost interest? Then the run ends.

@@ -38,13 +38,25 @@ METRICS = (
     Metric(
         "pacsnode_dimse_duration_seconds", "histogram", ("op",), "Time from the request to the last byte of the answer."
     ),
-    Metric("pacsnode_store_received_bytes_total", "counter", (), "Bytes of the data sets that were stored."),
+    Metric(
+        "pacsnode_store_received_bytes_total",
+        "counter",
+        (),
+        "Bytes of the data sets that were stored and acknowledged.",
+    ),
     Metric(
         "pacsnode_store_commit_seconds",
         "histogram",
         (),
         "Time to make an instance durable, after its last byte had come.",
     ),
+    Metric(
+        "pacsnode_store_batch_instances",
+        "histogram",
+        (),
+        "Changes of the index, of which a stored instance is one, that were made durable together.",
+    ),
+    Metric("pacsnode_index_commit_seconds", "histogram", (), "Time of a transaction of the index, to its durable end."),
     Metric(
         "pacsnode_suboperations_total", "counter", ("op", "result"), "Sub-operations of C-GET and C-MOVE that ended."
     ),
@@ -65,8 +77,39 @@ METRICS = (
     Metric("pacsnode_commitment_pending", "gauge", (), "Storage commitments that are not reported yet."),
     Metric("pacsnode_commitment_oldest_seconds", "gauge", (), "Age of the oldest of them; 0 where there is none."),
     Metric("pacsnode_job_last_success_timestamp_seconds", "gauge", ("job",), "When the job was last done."),
+    Metric(
+        "pacsnode_job_due_timestamp_seconds",
+        "gauge",
+        ("job",),
+        "When its next success is due at the latest, by its own schedule; of enabled jobs.",
+    ),
+    Metric("pacsnode_job_failed_items", "gauge", ("job",), "What its last run could not do, or found to be wrong."),
     Metric("pacsnode_job_duration_seconds", "gauge", ("job",), "What its last run took."),
     Metric("pacsnode_job_failures_total", "counter", ("job",), "Runs of the job that failed since the node's start."),
+    Metric("pacsnode_backup_last_success_timestamp_seconds", "gauge", (), "All that was stored before is backed up."),
+    Metric("pacsnode_backup_lag_seconds", "gauge", (), "How long ago that is."),
+    Metric("pacsnode_backup_stale", "gauge", (), "1 while the backup is older than stale_after, or not there yet."),
+    Metric("pacsnode_backup_failing", "gauge", (), "1 while the last run of the backup failed."),
+    Metric("pacsnode_backup_damaged", "gauge", (), "Objects that are damaged here and therefore not in the backup."),
+    Metric("pacsnode_backup_last_verified_timestamp_seconds", "gauge", (), "When all of the backup was last read."),
+    Metric(
+        "pacsnode_restore_drill_last_success_timestamp_seconds", "gauge", (), "When a drill last found nothing wrong."
+    ),
+    Metric(
+        "pacsnode_restore_drill_due_timestamp_seconds",
+        "gauge",
+        (),
+        "When the next such drill is due at the latest, by the schedule of backup_drill.",
+    ),
+    Metric("pacsnode_audit_queue_messages", "gauge", (), "Messages that are not in the audit trail yet."),
+    Metric("pacsnode_audit_failing", "gauge", (), "1 while the audit trail cannot be written."),
+    Metric("pacsnode_audit_lost_messages_total", "counter", (), "Messages that could not be kept in all that time."),
+    Metric("pacsnode_audit_undelivered_records", "gauge", (), "Records that the collector is still to get."),
+    Metric("pacsnode_audit_collector_failing", "gauge", (), "1 while nothing can be delivered to the collector."),
+    Metric("pacsnode_trash_studies", "gauge", (), "Deletions that can be undone."),
+    Metric("pacsnode_trash_bytes", "gauge", (), "Bytes of the data sets that they hold."),
+    Metric("pacsnode_compression_before_bytes_total", "counter", ("codec",), "What was compressed, as it came; ever."),
+    Metric("pacsnode_compression_after_bytes_total", "counter", ("codec",), "And after it."),
     Metric("pacsnode_certificate_expiry_timestamp_seconds", "gauge", ("key",), "When a certificate of [tls] expires."),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -13,6 +13,8 @@ MOST_TITLES = 200
 OTHER = "other"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 """Upper bounds of the buckets of durations."""
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Upper bounds of the buckets of what is made durable together."""
 _OPERATIONS = {
     0x0001: "C-STORE",
     0x0010: "C-GET",
@@ -70,6 +72,8 @@ class Counts:
         self.operations: Counter[tuple[str, str, str]] = Counter()  # operation, class of its status, AE title
         self.durations = {name: Histogram() for name in OPERATIONS}
         self.commits = Histogram()
+        self.batches = Histogram(BATCHES)
+        self.transactions = Histogram()
         self.received_bytes = 0
         self.associations: Counter[tuple[str, str]] = Counter()  # result, reason
         self.violations: Counter[str] = Counter()
@@ -96,19 +100,25 @@ class Counts:
         with self.lock:
             self.violations[kind] += 1
 
-    def stored(self, size: int, commit_seconds: float) -> None:
-        """See Observer."""
-        with self.lock:
-            self.received_bytes += size
-            self.commits.observe(commit_seconds)
-
-    def answered(self, command_field: int, calling_ae: str, status: int, seconds: float) -> None:
+    def answered(
+        self, command_field: int, calling_ae: str, status: int, seconds: float, kept: tuple[int, float] | None = None
+    ) -> None:
         """See Observer."""
         operation = _OPERATIONS.get(command_field, OTHER)
         title = calling_ae if calling_ae in self._titles else OTHER
+        of = (operation, status_class(status), title)
         with self.lock:
-            self.operations[operation, status_class(status), title] += 1
+            self.operations[of] = self.operations.get(of, 0) + 1
             self.durations[operation].observe(seconds)
+            if kept is not None:
+                self.received_bytes += kept[0]
+                self.commits.observe(kept[1])
+
+    def committed(self, changes: int, seconds: float) -> None:
+        """See Index.observe."""
+        with self.lock:
+            self.batches.observe(changes)
+            self.transactions.observe(seconds)
 
     def sent(self, operation: str, *, completed: int, failed: int, warning: int) -> None:
         """See Observer."""

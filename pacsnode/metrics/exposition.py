@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from pacsnode.metrics.catalogue import BY_NAME
 from pacsnode.metrics.counts import Counts
-from pacsnode.metrics.facts import Facts, JobFacts
+from pacsnode.metrics.facts import AuditFacts, BackupFacts, Facts, JobFacts
 
 _L = TypeVar("_L", bound=tuple[str, ...])
 
@@ -55,6 +55,11 @@ class Exposition(Collector):
         yield from _state(facts)
         yield from _integrity(facts)
         yield from _jobs(facts.jobs)
+        yield from _kept_elsewhere(facts)
+        if facts.backup is not None:
+            yield from _backup(facts.backup)
+        if facts.audit is not None:
+            yield from _audit(facts.audit)
 
     def _counted(self) -> Iterator[Family]:
         counts = self._counts
@@ -63,6 +68,8 @@ class Exposition(Collector):
             violations, suboperations = dict(counts.violations), dict(counts.suboperations)
             durations = {(name,): (one.buckets(), one.sum) for name, one in counts.durations.items()}
             commits = {(): (counts.commits.buckets(), counts.commits.sum)}
+            batches = {(): (counts.batches.buckets(), counts.batches.sum)}
+            transactions = {(): (counts.transactions.buckets(), counts.transactions.sum)}
             received = counts.received_bytes
         yield _family("pacsnode_associations_total", associations)
         yield _family("pacsnode_pdu_errors_total", {(kind,): count for kind, count in violations.items()})
@@ -71,6 +78,8 @@ class Exposition(Collector):
         yield _family("pacsnode_store_received_bytes_total", {(): received})
         yield _histogram("pacsnode_dimse_duration_seconds", durations)
         yield _histogram("pacsnode_store_commit_seconds", commits)
+        yield _histogram("pacsnode_store_batch_instances", batches)
+        yield _histogram("pacsnode_index_commit_seconds", transactions)
 
 
 def _state(facts: Facts) -> Iterator[Family]:
@@ -95,8 +104,7 @@ def _integrity(facts: Facts) -> Iterator[Family]:
     yield _family("pacsnode_integrity_open_findings", {(kind,): count for kind, count in facts.findings.items()})
     closed = {(outcome,): count for outcome, count in facts.closed_findings.items()}
     yield _family("pacsnode_integrity_closed_findings_total", closed)
-    if facts.last_full_scrub is not None:
-        yield _family("pacsnode_scrub_last_full_timestamp_seconds", {(): facts.last_full_scrub.timestamp()})
+    yield from _moment("pacsnode_scrub_last_full_timestamp_seconds", facts.last_full_scrub)
 
 
 def _jobs(jobs: Mapping[str, JobFacts]) -> Iterator[Family]:
@@ -104,9 +112,49 @@ def _jobs(jobs: Mapping[str, JobFacts]) -> Iterator[Family]:
         "pacsnode_job_last_success_timestamp_seconds",
         {name: job.last_success for name, job in jobs.items() if job.last_success is not None},
     )
+    due = {name: job.due for name, job in jobs.items() if job.due is not None}
+    yield _moments("pacsnode_job_due_timestamp_seconds", due)
+    yield _family("pacsnode_job_failed_items", {(name,): job.failed_items for name, job in jobs.items()})
     seconds = {(name,): job.last_seconds for name, job in jobs.items() if job.last_seconds is not None}
     yield _family("pacsnode_job_duration_seconds", seconds)
     yield _family("pacsnode_job_failures_total", {(name,): job.failures for name, job in jobs.items()})
+
+
+def _kept_elsewhere(facts: Facts) -> Iterator[Family]:
+    studies, size = facts.trash
+    yield _family("pacsnode_trash_studies", {(): studies})
+    yield _family("pacsnode_trash_bytes", {(): size})
+    before = {(codec,): sizes[0] for codec, sizes in facts.compressed.items()}
+    yield _family("pacsnode_compression_before_bytes_total", before)
+    after = {(codec,): sizes[1] for codec, sizes in facts.compressed.items()}
+    yield _family("pacsnode_compression_after_bytes_total", after)
+
+
+def _backup(backup: BackupFacts) -> Iterator[Family]:
+    yield _family("pacsnode_backup_stale", {(): backup.is_stale})
+    yield _family("pacsnode_backup_failing", {(): backup.is_failing})
+    yield _family("pacsnode_backup_damaged", {(): backup.damaged})
+    if backup.lag_seconds is not None:
+        yield _family("pacsnode_backup_lag_seconds", {(): backup.lag_seconds})
+    yield from _moment("pacsnode_backup_last_success_timestamp_seconds", backup.as_of)
+    yield from _moment("pacsnode_backup_last_verified_timestamp_seconds", backup.verified)
+    yield from _moment("pacsnode_restore_drill_last_success_timestamp_seconds", backup.drilled)
+    yield from _moment("pacsnode_restore_drill_due_timestamp_seconds", backup.drill_due)
+
+
+def _audit(audit: AuditFacts) -> Iterator[Family]:
+    yield _family("pacsnode_audit_queue_messages", {(): audit.waiting})
+    yield _family("pacsnode_audit_failing", {(): audit.is_failing})
+    yield _family("pacsnode_audit_lost_messages_total", {(): audit.lost})
+    if audit.undelivered is not None:
+        yield _family("pacsnode_audit_undelivered_records", {(): audit.undelivered})
+    if audit.is_collector_failing is not None:
+        yield _family("pacsnode_audit_collector_failing", {(): audit.is_collector_failing})
+
+
+def _moment(name: str, moment: datetime | None) -> Iterator[Family]:
+    if moment is not None:
+        yield _family(name, {(): moment.timestamp()})
 
 
 def _moments(name: str, moments: Mapping[str, datetime]) -> Family:

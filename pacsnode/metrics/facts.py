@@ -16,6 +16,33 @@ class JobFacts:
     failures: int  # since the start of the node
     last_success: datetime | None = None
     last_seconds: float | None = None  # that its last run took
+    due: datetime | None = None  # from when on a success is overdue; of a job that runs by a schedule
+    failed_items: int = 0  # of its last run
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFacts:
+    """Of a backup that is configured; None where it was never done."""
+
+    as_of: datetime | None  # what was stored before is in it
+    lag_seconds: float | None
+    verified: datetime | None
+    drilled: datetime | None  # and nothing was wrong
+    drill_due: datetime | None  # from when on a drill is overdue
+    is_failing: bool
+    is_stale: bool
+    damaged: int  # objects that are damaged here, and not in it
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFacts:
+    """Of the audit trail; None where there is no collector."""
+
+    waiting: int  # messages not written yet
+    lost: int
+    is_failing: bool
+    undelivered: int | None
+    is_collector_failing: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +64,7 @@ class Facts:
     last_full_scrub: datetime | None = None
     certificates: Mapping[str, datetime] = field(default_factory=dict)  # when they expire, by key of [tls]
     degraded: int = 0  # reasons that `status` names
+    backup: BackupFacts | None = None
+    audit: AuditFacts | None = None
+    trash: tuple[int, int] = (0, 0)  # studies, bytes
+    compressed: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # bytes before and after, by codec

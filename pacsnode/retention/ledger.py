@@ -93,6 +93,13 @@ class Ledger:
         where = "state = ? AND due <= ? AND study_uid NOT IN (SELECT study_uid FROM hold) ORDER BY due LIMIT 10000"
         return self._read(where, State.DELETED.value, moment_column(now))
 
+    def trash(self) -> tuple[int, int]:
+        """How many deletions can be undone, and the bytes of their objects."""
+        select = "SELECT count(*), coalesce(sum(size), 0) FROM deletion WHERE state = ?"
+        with self._file.reading() as connection:
+            count, size = connection.execute(select, (State.DELETED.value,)).get
+        return int(count), int(size)
+
     def items(self, name: str) -> list[Item]:
         """The objects of a deletion, in order of their keys."""
         select = "SELECT key, uid, digest, size, is_original FROM item WHERE name = ? ORDER BY key"

@@ -151,9 +151,11 @@ def test_collector_down_for_the_whole_run(
     with delivering(trail, deliver) as running:
         add(trail, 150)
         assert eventually(lambda: bool(running.degraded))
+        assert 0 == running.position
     with server.listening(), delivering(trail, deliver) as running:
         add(trail, 150)
         assert eventually(lambda: len(server.frames) >= 300, 30.0)
+        assert eventually(lambda: running.position == trail.last)
     with server.listening(), delivering(trail, deliver):
         add(trail, 1)
         assert eventually(lambda: len(server.frames) >= 301, 30.0)

@@ -222,6 +222,18 @@ def test_one_bad_row_in_a_batch(writer: Writer) -> None:
     assert rolled_back
 
 
+def test_commits_are_told(writer: Writer) -> None:
+    """How many requests shared a transaction, and its time; a transaction that wrote nothing is not told."""
+    told: list[tuple[int, float]] = []
+    writer.on_commit = lambda requests, seconds: told.append((requests, seconds))
+    statement = "UPDATE totals SET bytes = bytes + 1"
+    writer.commit([Request[object](lambda: writer.connection.execute(statement)) for _ in range(3)])
+    writer.run(lambda: None)
+
+    assert [3] == [requests for requests, _ in told]
+    assert 0 < told[0][1] < 60
+
+
 def test_error_goes_to_the_thread_that_asked(writer: Writer) -> None:
     """Even an error that nobody foresaw reaches the one who caused it, not the one who commits."""
     batch: list[Request[object]] = [Request(lambda: 1 // 0), Request(lambda: "fine")]

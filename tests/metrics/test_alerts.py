@@ -36,7 +36,14 @@ FIRING: dict[str, dict[str, str]] = {
     },
     "PacsnodeRejects": {'pacsnode_associations_total{result="rejected",reason="calling_ae"}': "0+2x600"},
     "PacsnodeJobFailed": {'pacsnode_job_failures_total{job="backup"}': "0x590 1x10"},
-    "PacsnodeJobOverdue": {'pacsnode_job_last_success_timestamp_seconds{job="backup"}': "-200000x600"},
+    "PacsnodeJobOverdue": {'pacsnode_job_due_timestamp_seconds{job="backup_drill"}': "35000x600"},
+    "PacsnodeBackupStale": {"pacsnode_backup_stale": "1x600"},
+    "PacsnodeBackupFails": {"pacsnode_backup_failing": "1x600"},
+    "PacsnodeBackupDamaged": {'pacsnode_job_failed_items{job="backup_verify"}': "1x600"},
+    "PacsnodeDrillFailed": {'pacsnode_job_failed_items{job="backup_drill"}': "1x600"},
+    "PacsnodeDrillOverdue": {"pacsnode_restore_drill_due_timestamp_seconds": "35000x600"},
+    "PacsnodeAuditFails": {"pacsnode_audit_failing": "1x600"},
+    "PacsnodeAuditUndelivered": {"pacsnode_audit_collector_failing": "1x600"},
     "PacsnodeCommitmentsWait": {"pacsnode_commitment_oldest_seconds": "3700x600"},
     "PacsnodeCertificateExpires": {'pacsnode_certificate_expiry_timestamp_seconds{key="certificate"}': "1000000x600"},
 }
@@ -53,7 +60,19 @@ QUIET = {
     'pacsnode_store_commit_seconds_bucket{instance="n",le="+Inf"}': "0+10x600",
     'pacsnode_associations_total{result="rejected",reason="calling_ae"}': "0+1x600",
     'pacsnode_job_failures_total{job="backup"}': "3x600",
-    'pacsnode_job_last_success_timestamp_seconds{job="backup"}': "30000x600",
+    'pacsnode_job_last_success_timestamp_seconds{job="backup_drill"}': "-1000000x600",
+    'pacsnode_job_due_timestamp_seconds{job="backup_drill"}': "200000x600",
+    'pacsnode_job_last_success_timestamp_seconds{job="disabled"}': "-99000000x600",
+    'pacsnode_job_due_timestamp_seconds{job="housekeeping"}': "35900x600",
+    "pacsnode_backup_stale": "1x595 0x5",
+    "pacsnode_backup_failing": "0x580 1x20",
+    'pacsnode_job_failed_items{job="backup_verify"}': "0x600",
+    'pacsnode_job_failed_items{job="backup_drill"}': "0x600",
+    'pacsnode_job_failed_items{job="compression"}': "5x600",
+    "pacsnode_restore_drill_due_timestamp_seconds": "600000x600",
+    "pacsnode_audit_failing": "0x600",
+    "pacsnode_audit_lost_messages_total": "7x600",
+    "pacsnode_audit_collector_failing": "0x595 1x5",
     "pacsnode_commitment_oldest_seconds": "60x600",
     'pacsnode_certificate_expiry_timestamp_seconds{key="certificate"}': "9000000x600",
 }
@@ -144,3 +163,15 @@ def test_rule_fires(tmp_path: Path, name: str) -> None:
 def test_nothing_fires_while_all_is_well(tmp_path: Path) -> None:
     """On a node with a few failures and a certificate that is good for months."""
     assert [] == firing(tmp_path, QUIET)
+
+
+@needs_promtool
+def test_overdue_is_by_the_schedule_of_each_job(tmp_path: Path) -> None:
+    """A weekly job that was done last week is not overdue, nor is a disabled one; one that was never done is."""
+    success, due = "pacsnode_job_last_success_timestamp_seconds", "pacsnode_job_due_timestamp_seconds"
+    weekly = {f'{success}{{job="backup_drill"}}': "-500000x600", f'{due}{{job="backup_drill"}}': "100000x600"}
+    disabled = {f'{success}{{job="compression"}}': "-9000000x600"}
+    never_done = {f'{due}{{job="integrity"}}': "600x600"}
+
+    assert [] == firing(tmp_path, weekly | disabled)
+    assert ["PacsnodeJobOverdue"] == firing(tmp_path, weekly | disabled | never_done)

@@ -29,7 +29,7 @@ def test_names(metric: Metric) -> None:
     assert ("counter" == metric.kind) == metric.name.endswith("_total")
     assert not any(word in f"{name}_" for word in (f"{bad}_" for bad in BAD_WORDS))
     assert all(name.endswith(unit) for unit in UNITS if f"{unit}_" in f"{name}_")
-    assert "histogram" != metric.kind or name.endswith("_seconds")
+    assert "histogram" != metric.kind or name.endswith(("_seconds", "_instances"))
     assert metric.help[0].isupper() or metric.help[0].isdigit()
     assert metric.help.endswith(".")
     assert not {"le", "quantile"} & set(metric.labels)

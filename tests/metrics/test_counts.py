@@ -38,8 +38,7 @@ def test_nothing_is_lost_between_threads() -> None:
 
     def count() -> None:
         for _ in range(2000):
-            counts.answered(C_STORE, "", 0, 0.01)
-            counts.stored(10, 0.002)
+            counts.answered(C_STORE, "", 0, 0.01, (10, 0.002))
 
     threads = [threading.Thread(target=count) for _ in range(8)]
     for thread in threads:

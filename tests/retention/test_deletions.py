@@ -37,6 +37,7 @@ def test_deleted_and_brought_back(scene: Scene) -> None:
     assert gone == set(changes.gone)
     assert scene.rebuilt() == scene.dump()
     assert 4 == scene.store.trash.count(done.name)
+    assert (1, done.size) == scene.ledger.trash()
 
     restored = scene.deletions.undelete(A)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pacsnode.metrics.catalogue import METRICS
+from tests.certificates import Trust
 from tests.dimse import images
 from tests.dimse.raw_peer import (
     C_FIND,
@@ -69,6 +72,8 @@ def test_what_peers_do_is_counted(node: LiveNode) -> None:
     assert found["pacsnode_stored_bytes"] == found["pacsnode_store_received_bytes_total"]
     assert 3 == found["pacsnode_dimse_duration_seconds_count"][(("op", "C-STORE"),)]
     assert 2 == found["pacsnode_store_commit_seconds_count"][()]
+    assert 2 == found["pacsnode_store_batch_instances_sum"][()]
+    assert 2 >= found["pacsnode_index_commit_seconds_count"][()] >= 1
     assert 1 == found["pacsnode_storage_accepting"][()]
     assert 1 == found["pacsnode_ready"][()]
 
@@ -143,3 +148,36 @@ def test_a_port_that_is_taken(node: LiveNode, tmp_path: Path) -> None:
     with LiveNode(tmp_path / "node", f'[metrics]\nlisten = "{address}"\n') as live:
         live.wait_for("event=metrics_not_listening address=.*in use")
         live.wait_for("event=ready .*metrics=none")
+
+
+def test_backup_and_audit(tmp_path: Path) -> None:
+    """How old the backup is and when it is to be tried, what the collector is to get, and what is in the trash."""
+    place = tmp_path / "place"
+    place.mkdir()
+    trust = Trust.made(tmp_path / "tls")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        collector = f"tls://127.0.0.1:{nobody.getsockname()[1]}"
+        tables = (
+            f'[audit]\nsyslog = "{collector}"\nsyslog_ca = "{trust.folder}/ca.pem"\n'
+            f'[jobs.backup]\nenabled = true\nschedule = "every 1 s"\n'
+            f'target = "file://{place}"\n'
+        )
+        with LiveNode(tmp_path / "node", TABLE + tables) as live:
+            before = samples(page(live, "/metrics")[1])
+            store(live, 1)
+            live.wait_for("event=job name=backup result=done .*done=1")
+            live.wait_for("event=audit_collector_failed")
+            found = samples(page(live, "/metrics")[1])
+
+    assert 0 == before["pacsnode_trash_bytes"][()]
+    assert before["pacsnode_audit_failing"][()] == before["pacsnode_audit_lost_messages_total"][()] == 0
+    assert (0, 0) == (found["pacsnode_backup_stale"][()], found["pacsnode_backup_failing"][()])
+    assert 60 > found["pacsnode_backup_lag_seconds"][()] >= 0
+    assert found["pacsnode_backup_last_success_timestamp_seconds"][()] > 1.7e9
+    assert found["pacsnode_restore_drill_due_timestamp_seconds"][()] > time.time()
+    assert "pacsnode_restore_drill_last_success_timestamp_seconds" not in found
+    due = {dict(labels)["job"] for labels in found["pacsnode_job_due_timestamp_seconds"]}
+    assert {"backup", "backup_drill", "retention"} <= due
+    assert found["pacsnode_audit_undelivered_records"][()] > 0
+    assert 1 == found["pacsnode_audit_collector_failing"][()]
