@@ -10,6 +10,7 @@ import re
 import struct
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import BinaryIO
 
 from pacsnode.dicom.coding import LONG_VRS, UNDEFINED_LENGTH
@@ -66,20 +67,10 @@ class HeadTemplate:
     def __init__(self, arrival: Arrival, version_name: str = IMPLEMENTATION_VERSION_NAME) -> None:
         """Raises MalformedUid for UIDs that no head should carry (PS3.5 9.1)."""
         private = _private_information(arrival)
-        meta = b"".join(
-            (
-                _FIRST_ELEMENTS,
-                _uid(_CLASS, arrival.sop_class_uid),
-                _uid(_INSTANCE, arrival.sop_instance_uid),
-                _uid(_SYNTAX, arrival.transfer_syntax_uid),
-                _IMPLEMENTATION,
-                _element(_VERSION, b"SH", version_name.encode("ascii")),
-                _element(_SOURCE, b"AE", _ae_title(arrival.calling_ae)),
-                _element(_RECEIVING, b"AE", _ae_title(arrival.called_ae)),
-                _PRIVATE_CREATOR,
-                _element(_PRIVATE, b"OB", private),
-            )
+        before, after = _repeated(
+            arrival.sop_class_uid, arrival.transfer_syntax_uid, version_name, arrival.calling_ae, arrival.called_ae
         )
+        meta = b"".join((before, _uid(_INSTANCE, arrival.sop_instance_uid), after, _element(_PRIVATE, b"OB", private)))
         begin = len(meta) - len(private) + private.index(_NO_DIGEST.encode())
         self._start = _BEFORE_LENGTH + _UL.pack(len(meta)) + meta[:begin]
         self._end = meta[begin + len(_NO_DIGEST) :]
@@ -173,6 +164,22 @@ def _uid(number: int, uid: Uid) -> bytes:
     if not _HARMLESS_UID.match(stripped):
         raise MalformedUid(f"malformed UID for (0002,{number:04X})")
     return _element(number, b"UI", stripped.encode("ascii"))
+
+
+@lru_cache(maxsize=256)  # the instances of an association repeat them: 2 us instead of 5 for each
+def _repeated(
+    sop_class_uid: Uid, transfer_syntax_uid: Uid, version_name: str, calling_ae: str, called_ae: str
+) -> tuple[bytes, bytes]:
+    """The elements before and after (0002,0003) Media Storage SOP Instance UID, but for the last one."""
+    after = (
+        _uid(_SYNTAX, transfer_syntax_uid),
+        _IMPLEMENTATION,
+        _element(_VERSION, b"SH", version_name.encode("ascii")),
+        _element(_SOURCE, b"AE", _ae_title(calling_ae)),
+        _element(_RECEIVING, b"AE", _ae_title(called_ae)),
+        _PRIVATE_CREATOR,
+    )
+    return _FIRST_ELEMENTS + _uid(_CLASS, sop_class_uid), b"".join(after)
 
 
 def _ae_title(title: str) -> bytes:
