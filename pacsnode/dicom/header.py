@@ -19,7 +19,7 @@ _SPECIFIC_CHARACTER_SET = 0x00080005
 _PADDING = " \0"
 _HARMLESS_UID = re.compile(r"[0-9.]{1,64}\Z")
 _BINARY_LAYOUTS = {"US": "H", "SS": "h", "UL": "I", "SL": "i"}
-_ATTRIBUTES = {BY_NAME[field.name].tag: BY_NAME[field.name] for field in fields(InstanceHeader)}
+_KNOWN = {BY_NAME[field.name].tag: (field.name, BY_NAME[field.name].vr) for field in fields(InstanceHeader)}
 _MANDATORY = {
     "sop_class_uid": "SOP Class UID",
     "sop_instance_uid": "SOP Instance UID",
@@ -34,16 +34,18 @@ def read_header(elements: Elements, assumed: str = "") -> InstanceHeader:
     ``assumed`` is the Specific Character Set of a data set that declares none.
     Padding is stripped from every single value. Raises FaultyElement without one of the four UIDs.
     """
-    terms = _terms(elements, assumed)
+    terms, is_little_endian = _terms(elements, assumed), elements.is_little_endian
     values = {}
     for tag, element in elements.by_tag.items():  # half as many as there could be
-        attribute = _ATTRIBUTES.get(tag)
-        if attribute is not None and element.value and (element.vr != "SQ" or attribute.vr == "SQ"):
-            if attribute.vr == "SQ":
-                values[attribute.name] = _items(element, attribute.name, terms, elements.coding)
-                continue
-            vr = attribute.vr if element.vr in ("", "UN") else element.vr
-            values[attribute.name] = _text(element.value, attribute.vr, vr, terms, elements.is_little_endian)
+        if (known := _KNOWN.get(tag)) is None or not element.value:
+            continue
+        name, attribute_vr = known
+        vr, value, _ = element
+        if attribute_vr == "SQ":
+            values[name] = _items(element, name, terms, elements.coding)
+        elif vr != "SQ":
+            vr = attribute_vr if vr in ("", "UN") else vr
+            values[name] = _text(value, attribute_vr, vr, terms, is_little_endian)
     for name, keyword in _MANDATORY.items():
         if not values.get(name):
             raise FaultyElement(f"{keyword} {_tag(name)} is missing or empty", tag=BY_NAME[name].tag)

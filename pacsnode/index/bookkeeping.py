@@ -61,8 +61,8 @@ _COUNT_STUDY = (
     " RETURNING instances"
 )
 _COUNT_PATIENT = (
-    "UPDATE patient SET studies = studies + ?, series = series + ?, instances = instances + ? WHERE id = ?"
-    " RETURNING instances"
+    "UPDATE patient SET studies = studies + ?, series = series + ?, instances = instances + ?, versions = versions + ?"
+    " WHERE id = ? RETURNING instances"
 )
 _COUNT_NAMED = "UPDATE patient SET versions = versions + ? WHERE id = ?"
 _COUNT_TOTALS = (
@@ -157,9 +157,12 @@ class Bookkeeping:
         study = self._study(header, key, patient)
         series = self._series(header, key, study)
         self._execute(_INSERT_INSTANCE, (series.id, patient.id, *row, int(is_current)))
-        self._execute(_COUNT_NAMED, (1, patient.id))
+        counts_at_once = is_current and study.patient == patient.id  # nearly always: one statement less
+        if not counts_at_once:
+            self._execute(_COUNT_NAMED, (1, patient.id))
         if is_current:
-            self._count(study, series, instance.stored.size, significant(header.sop_class_uid), 1)
+            size, sop_class = instance.stored.size, significant(header.sop_class_uid)
+            self._count(study, series, size, sop_class, 1, versions=int(counts_at_once))
         return Outcome.STORED if current is None else Outcome.NEW_VERSION
 
     def relocate(self, old: Key, instance: Instance) -> bool:
@@ -295,8 +298,8 @@ class Bookkeeping:
         series, instances = self._execute("SELECT series, instances FROM study WHERE id = ?", (study.id,)).get
         studies = int(instances > 0)
         self._execute("UPDATE study SET patient = ? WHERE id = ?", (patient, study.id))
-        left = self._execute(_COUNT_PATIENT, (-studies, -series, -instances, study.patient)).get
-        now = self._execute(_COUNT_PATIENT, (studies, series, instances, patient)).get
+        left = self._execute(_COUNT_PATIENT, (-studies, -series, -instances, 0, study.patient)).get
+        now = self._execute(_COUNT_PATIENT, (studies, series, instances, 0, patient)).get
         change = (int(now == instances) - int(left == 0)) if studies else 0
         self._execute(_COUNT_TOTALS, (change, 0, 0, 0, 0))
         self._drop_patient(study.patient)
@@ -310,14 +313,19 @@ class Bookkeeping:
         row = self._execute("SELECT id, described_by, modality FROM series WHERE id = ?", (version.series,)).get
         self._count(self._study_of(version), _Series(*row), version.size, version.sop_class_uid, sign)
 
-    def _count(self, study: _Study, series: _Series, size: int, sop_class: str, sign: int) -> None:
-        """Take a current instance into the counts of all that is above it (sign 1), or out of them (sign -1)."""
+    def _count(
+        self, study: _Study, series: _Series, size: int, sop_class: str, sign: int, *, versions: int = 0
+    ) -> None:
+        """Take a current instance into the counts of all that is above it (sign 1), or out of them (sign -1).
+
+        ``versions``: how many more name the study's patient.
+        """
         edge = 1 if sign > 0 else 0  # how many are there when the entity has just appeared, or just vanished
         left = self._execute(_COUNT_SERIES, (sign, series.id)).get
         of_series = sign if left == edge else 0
         left = self._execute(_COUNT_STUDY, (of_series, sign, sign * size, study.id)).get
         of_studies = sign if left == edge else 0
-        left = self._execute(_COUNT_PATIENT, (of_studies, of_series, sign, study.patient)).get
+        left = self._execute(_COUNT_PATIENT, (of_studies, of_series, sign, versions, study.patient)).get
         of_patients = sign if left == edge else 0
         self._execute(_COUNT_TOTALS, (of_patients, of_studies, of_series, sign, sign * size))
         if of_series:

@@ -58,6 +58,9 @@ def open_writer(path: Path, name: str = "index") -> APSWDatabase:
             str(path), pragmas=_WRITER_PRAGMAS, timeout=BUSY_SECONDS, thread_safe=False, lock_type="IMMEDIATE"
         )
         database.connect()
+        # Else SQLite prepares the look-up of an instance anew for every value: what is bound might satisfy the
+        # condition of a partial index. That is a third of what a row costs, without the disk.
+        connection_of(database).config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         if pragma(connection_of(database), "journal_mode") != "wal":
             database.close()
             raise IndexFailure(f"{name}: {path} cannot be switched to a write-ahead log")

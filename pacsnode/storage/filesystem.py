@@ -16,6 +16,7 @@ from pacsnode.dicom import part10
 from pacsnode.errors import ObjectDamaged, ObjectNotFound
 from pacsnode.model import Arrival, Key, StoredObject
 from pacsnode.storage import layout
+from pacsnode.storage.assistant import Assistant
 from pacsnode.storage.buffers import STAGING_BYTES, Buffers
 from pacsnode.storage.calls import FileSystem, store_error
 from pacsnode.storage.directories import Directories, make_path
@@ -61,6 +62,7 @@ class FilesystemStore:
             directories=Directories(self._objects, self._fs, self._syncs),
             buffers=Buffers(staging_bytes),
             room=self._room,
+            assistant=Assistant(),
         )
         if read_only:
             return

@@ -128,7 +128,7 @@ class SpoolFile:
         write_all(self._fs, descriptor, rest)
         self.size += len(content)
 
-    def fill_in(self, content: bytes) -> None:
+    def fill_in(self, content: bytes | memoryview) -> None:
         """Overwrite the beginning of what was written."""
         descriptor, rest, offset = self._writable(), memoryview(content), 0
         while rest:

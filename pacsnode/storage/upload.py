@@ -11,13 +11,12 @@ from pacsnode.dicom import part10
 from pacsnode.errors import StoreError
 from pacsnode.model import Arrival, Key, StoredObject
 from pacsnode.storage import layout
+from pacsnode.storage.assistant import Assistant
 from pacsnode.storage.buffers import Buffers
-from pacsnode.storage.calls import store_error
+from pacsnode.storage.calls import DIRECT_BYTES, PAGE_BYTES, store_error
 from pacsnode.storage.directories import Directories
 from pacsnode.storage.room import Room
 from pacsnode.storage.spool import Spool
-
-_HASH_BYTES = 128 * 1024  # hash while the peer is still sending, but not every fragment for itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,7 @@ class Premises:
     directories: Directories
     buffers: Buffers
     room: Room
+    assistant: Assistant
 
 
 class FileUpload:
@@ -57,8 +57,6 @@ class FileUpload:
         staging[self._fill : end] = rest
         self._fill = end
         self._size += len(chunk)
-        if end - self._hashed >= _HASH_BYTES:
-            self._hash(staging)
 
     def digest(self) -> str:
         """See Upload.digest."""
@@ -75,9 +73,9 @@ class FileUpload:
         return self._finished(key, self._file.place)
 
     def _finished(self, key: Key, publish: Callable[[Path], None]) -> StoredObject:
-        staging, digest = self._open_staging(), self.digest()
+        staging = self._open_staging()
         try:
-            self._write_out(staging, digest)
+            digest = self._write_out(staging)
             self._publish(key, publish)
         except OSError as error:
             raise store_error(error, f"cannot store {key}") from error
@@ -102,12 +100,9 @@ class FileUpload:
         self._hashed = self._fill
 
     def _flush(self, staging: memoryview) -> None:
-        self._hash(staging)
         try:
             self._premises.room.check()
-            if not self._file.size:
-                staging[: self._offset] = bytes(self._offset)  # nothing of whoever had the buffer before us
-            self._file.append(staging[: self._fill])
+            self._append(staging)
         except OSError as error:
             self.abort()
             raise store_error(error, "cannot write to the spool") from error
@@ -116,14 +111,30 @@ class FileUpload:
             raise
         self._fill = self._hashed = 0
 
-    def _write_out(self, staging: memoryview, digest: str) -> None:
-        head = self._head.filled(digest)
-        if self._file.size:
+    def _append(self, staging: memoryview) -> None:
+        """Write what is staged, with zeros for the head, and hash it meanwhile."""
+        if not self._file.size:
+            staging[: self._offset] = bytes(self._offset)  # nothing of whoever had the buffer before us
+        content, unhashed = staging[: self._fill], staging[self._hashed : self._fill]
+        self._premises.assistant.hash_beside(self._sha, unhashed, lambda: self._file.append(content))
+        self._hashed = self._fill
+
+    def _write_out(self, staging: memoryview) -> str:
+        """Write what is left, and the head last or with it: the digest that it tells."""
+        is_whole = not self._file.size
+        if is_whole and self._fill - self._hashed < DIRECT_BYTES:
+            digest = self.digest()
+            staging[: self._offset] = self._head.filled(digest)
             self._file.append(staging[: self._fill])
-            self._file.fill_in(head)
-        else:
+            return digest
+        self._append(staging)
+        head = self._head.filled(self.digest())
+        if is_whole:
             staging[: self._offset] = head
-            self._file.append(staging[: self._fill])
+            self._file.fill_in(staging[:PAGE_BYTES])  # a whole page: else it would have to be read first
+        else:
+            self._file.fill_in(head)
+        return self._sha.hexdigest()
 
     def _publish(self, key: Key, publish: Callable[[Path], None]) -> None:
         if not layout.is_key(key):

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.dicom.part10 import HeadTemplate
 from pacsnode.errors import MalformedUid, ObjectDamaged, ObjectNotFound, ObjectUnreadable, StoreError, StoreFull
 from pacsnode.model import Key, Uid
 from pacsnode.storage import layout
-from pacsnode.storage.calls import FileSystem, Space
+from pacsnode.storage.calls import DIRECT_BYTES, FileSystem, Space
 from pacsnode.storage.filesystem import FilesystemStore
 from tests.storage.recorded_calls import Call, RecordedFileSystem, fails_at
 from tests.storage.test_store_contract import ARRIVAL, CONTENT, MISSING, new_key, put, read
@@ -100,6 +101,23 @@ def test_sweep_after_a_kill_while_opening(tmp_path: Path) -> None:
 
     assert [] == found
     assert not left.exists()
+
+
+@pytest.mark.parametrize("size", [DIRECT_BYTES - 1, DIRECT_BYTES, 2 * DIRECT_BYTES + 1, MIB, 3 * MIB + 1])
+def test_large_objects(tmp_path: Path, size: int) -> None:
+    """Hashed by a second thread while written, an object has its bytes, its digest and its head."""
+    store = FilesystemStore(tmp_path)
+    content = random.Random(size).randbytes(size)
+    upload = store.begin(ARRIVAL)
+    for start in range(0, size, 100_000):
+        upload.write(content[start : start + 100_000])
+    stored = upload.commit(new_key(0))
+
+    assert (size, hashlib.sha256(content).hexdigest()) == (stored.size, stored.digest)
+    assert content == read(store, stored)
+    assert stored == store.info(stored.key)
+    whole = path_of(tmp_path, stored.key).read_bytes()
+    assert HeadTemplate(ARRIVAL).filled(stored.digest) + content == whole
 
 
 def test_sweep(tmp_path: Path) -> None:
