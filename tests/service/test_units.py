@@ -12,6 +12,7 @@ import pytest
 UNITS = Path(__file__).parents[2] / "systemd"
 CAPABILITY_EXPOSURE, SOCKET_EXPOSURE = 1.6, 1.4  # of 10, the less the better
 SOCKETS = ("pacsnode.socket", "pacsnode-tls.socket")
+DOCTOR = ("pacsnode-doctor.service", "pacsnode-doctor.timer")
 
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing; run: apt-get install systemd"
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.skipif(
 def installed(tmp_path: Path) -> Path:
     """A folder with the units, as /etc/systemd/system is, whose program exists."""
     made = Path(shutil.copytree(UNITS, tmp_path / "system"))
-    service = made / "pacsnode.service"
-    service.write_text(service.read_text().replace("/usr/bin/pacsnode", shutil.which("true") or "/bin/true"))
+    for service in made.glob("*.service"):
+        service.write_text(service.read_text().replace("/usr/bin/pacsnode", shutil.which("true") or "/bin/true"))
     shutil.rmtree(made / "pacsnode.service.d")
     return made
 
@@ -62,7 +63,12 @@ def test_exposure_with_sockets(installed: Path) -> None:
     assert exposure(installed / "pacsnode.service") <= min(SOCKET_EXPOSURE, alone - 0.1)
 
 
-@pytest.mark.parametrize("name", ["pacsnode.service", *SOCKETS])
+def test_exposure_of_the_doctor(installed: Path) -> None:
+    """Who only looks may do less than who serves with sockets."""
+    assert exposure(installed / "pacsnode-doctor.service") < SOCKET_EXPOSURE
+
+
+@pytest.mark.parametrize("name", ["pacsnode.service", *SOCKETS, *DOCTOR])
 def test_no_mistakes(installed: Path, name: str) -> None:
     """systemd knows every line of every unit, with all drop-ins."""
     add_drop_in(installed, "socket.conf")
