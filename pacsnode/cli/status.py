@@ -159,7 +159,7 @@ def _backed_up(backup: dict[str, Any]) -> list[tuple[str, object]]:
 
 def _compressed(gained: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for one in (gained, *gained["by_codec_and_modality"]):
-        kind = " ".join(filter(None, (one.get("codec"), one.get("modality")))) or "compressed"
+        kind = f"{one['codec']} {one['modality']}" if "codec" in one else "compressed"
         sizes = f"{console.size(one['bytes_before'])} before, {console.size(one['bytes_after'])} after"
         yield kind, f"{one['instances']} instances, {sizes}, ratio {one['ratio']}"
     for reason, count in gained["left_alone"].items():

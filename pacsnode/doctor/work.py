@@ -42,8 +42,8 @@ def backup(told: Told, now: datetime) -> Iterator[Finding]:
         return
     why = f": {told.failure}" if told.failure else ""
     if told.is_stale:
-        when = f"of {told.as_of:%Y-%m-%d %H:%M} UTC" if told.as_of else "not there yet"
-        yield Finding("stale_backup", f"the newest backup is {when}{why}", "look at the target: pacsnode backup run")
+        newest = f"the newest backup is of {told.as_of:%Y-%m-%d %H:%M} UTC" if told.as_of else "no backup was made yet"
+        yield Finding("stale_backup", f"{newest}{why}", "look at the target, then: " + _RUN)
     elif why:
         yield Finding("failed_backup", f"the last run of the backup failed{why}", "look at the target, then: " + _RUN)
     if told.damaged:

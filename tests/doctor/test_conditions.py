@@ -250,7 +250,7 @@ def test_stale_backup(backed_up: Folder, tmp_path: Path) -> None:
 
     assert ["failed_backup"] == [one["name"] for one in failed]
     assert "stale_backup" in [one["name"] for one in later]
-    assert "not there yet" in found(backed_up)["stale_backup"]["problem"]
+    assert "no backup was made yet" in found(backed_up)["stale_backup"]["problem"]
 
 
 def test_drill_that_is_long_ago(backed_up: Folder) -> None:
