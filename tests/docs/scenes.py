@@ -14,7 +14,12 @@ from tests.docs.scene import Scene
 Key = tuple[str, str]
 
 README, ACCESS, BACKUP = "README.md", "docs/access.md", "docs/backup.md"
-OPERATIONS, SECURITY, TLS = "docs/operations.md", "docs/security.md", "docs/tls.md"
+OPERATIONS, SECURITY = "docs/operations.md", "docs/security.md"
+FIRST, TROUBLE = "docs/first-modality.md", "docs/troubleshooting.md"
+
+_CALLING = "echoscu -aet CT09 -aec PACSNODE 127.0.0.1 11112"
+_CALLED = "echoscu -aet CT01 -aec ARCHIVE 127.0.0.1 11112"
+_UNREACHABLE = "movescu -v -S -aet READER -aec PACSNODE -aem READER 127.0.0.1 11112 \\"
 
 _PACKAGES = "installs packages from the network"
 _SYSTEMD = "needs root and a systemd; tests/service looks at the units"
@@ -25,6 +30,7 @@ NOT_RUN: dict[Key, str] = {
         README,
         "make test        # the whole test suite; needs DCMTK, and installs it where it is missing",
     ): "is the suite",
+    (FIRST, "apt-get install python3-venv make dcmtk"): _PACKAGES,
     (OPERATIONS, "python3 -m venv /opt/pacsnode"): _PACKAGES,
     (
         OPERATIONS,
@@ -55,11 +61,20 @@ NOT_CONFIGURATION: dict[Key, str] = {
     (BACKUP, 'access_key_id = "…"       # Azure: account_name, account_key; Google: service_account'): "credentials",
 }
 
-# Exit codes other than 0, by block and command.
-EXITS: dict[tuple[Key, str], int] = {
+# Exit codes other than 0, by block and command; None is any.
+EXITS: dict[tuple[Key, str], int | None] = {
     ((OPERATIONS, "pacsnode doctor"), "pacsnode doctor"): 3,
     ((OPERATIONS, "pacsnode verify"), "pacsnode verify"): 3,
+    ((OPERATIONS, "systemctl stop pacsnode"), "pacsnode doctor"): 3,
+    ((TROUBLE, "pacsnode status --nagios"), "pacsnode status --nagios"): None,
+    ((TROUBLE, "pacsnode status --nagios"), "pacsnode doctor"): 3,
+    ((TROUBLE, _CALLING), _CALLING): 1,
+    ((TROUBLE, _CALLED), _CALLED): 1,
+    ((TROUBLE, _UNREACHABLE), "pacsnode peer test READER"): 1,
+    ((TROUBLE, "pacsnode verify"), "pacsnode verify"): None,
+    ((TROUBLE, "pacsnode backup list"), "pacsnode backup list"): 78,
 }
+
 # What is typed when a command asks.
 TYPED: dict[tuple[Key, str], str] = {
     ((ACCESS, "pacsnode user add anna"), "pacsnode user add anna"): "a passcode\na passcode\n",
@@ -74,9 +89,7 @@ def _stranger_calls(scene: Scene) -> None:
 
 
 def _a_certificate(scene: Scene) -> None:
-    scene.step(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -subj /CN=ct01 -keyout ct01.key -out ct01.pem"
-    )
+    scene.step("openssl req -x509 -newkey ed25519 -noenc -subj /CN=ct01 -keyout ct01.key -out ct01.pem")
 
 
 def _a_plain_backup(scene: Scene) -> None:
@@ -130,6 +143,27 @@ def _in_the_data_folder(scene: Scene) -> None:
     scene.cwd = scene.data
 
 
+def _a_ward(scene: Scene) -> None:
+    peers = {
+        "CT01": {"host": "127.0.0.1", "port": 104, "allow": ["echo", "store"]},
+        "READER": {"host": "127.0.0.1", "port": scene.peer_port, "allow": ["echo", "find", "get", "move"]},
+        "STORESCU": {"host": "127.0.0.1", "port": 104},
+    }
+    scene.configure({"access": {"unknown_peers": "reject"}, "peers": peers})
+    _five_images(scene)
+
+
+def _damage_index(scene: Scene) -> None:
+    scene.stop()
+    for path in scene.data.glob("index.db-*"):
+        path.unlink()
+    (scene.data / "index.db").write_bytes(bytes(8192))
+
+
+def _a_checkout(scene: Scene) -> None:
+    (scene.home / "pacsnode").mkdir()
+
+
 BEFORE: dict[Key, Callable[[Scene], None]] = {
     (ACCESS, "pacsnode peer pending"): _stranger_calls,
     (ACCESS, "openssl x509 -in ct01.pem -noout -fingerprint -sha256"): _a_certificate,
@@ -143,5 +177,9 @@ BEFORE: dict[Key, Callable[[Scene], None]] = {
         _disaster
     ),
     (OPERATIONS, "pacsnode reindex"): _no_index,
+    (FIRST, "cd pacsnode"): _a_checkout,
+    (TROUBLE, "pacsnode status --nagios"): _a_ward,
+    (TROUBLE, "pacsnode verify"): _damage,
+    (TROUBLE, "systemctl stop pacsnode"): _damage_index,
     ("docs/storage-format.md", "find objects -type f | sort | while read -r object; do"): _in_the_data_folder,
 }
