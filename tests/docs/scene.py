@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -38,7 +39,6 @@ class Scene:
         self.folder = folder
         self.port, self.tls_port, self.metrics_port, self.peer_port = (dcmtk.free_port() for _ in range(4))
         self.cwd = self.home
-        self.tables: dict[str, object] = {}
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         # What the documents name, and what it is here: the one place where ports, hosts and folders are remapped.
         self._substitutions = (
@@ -74,8 +74,9 @@ class Scene:
 
     def configure(self, tables: dict[str, object]) -> None:
         """Put tables into the configuration of the node, over what is there."""
-        _merge(self.tables, tables)
-        self.config.write_text(_toml(self.tables))
+        there: dict[str, object] = tomllib.loads(self.config.read_text()) if self.config.exists() else {}
+        _merge(there, tables)
+        self.config.write_text(_toml(there))
 
     def shown_tables(self, text: str) -> None:
         """Put in the tables that a document shows, and have them checked."""
@@ -115,7 +116,7 @@ class Scene:
             self._serve(command)
             return ""
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f'{self.here(command)}\ncode=$?\npwd > "{self.folder}/cwd"\nexit $code'],
+            ["bash", "-eu", "-c", f'{self.here(command)}\ncode=$?\npwd > "{self.folder}/cwd"\nexit $code'],
             cwd=self.cwd,
             env=self._environment(),
             input=typed.encode(),
@@ -199,8 +200,7 @@ class Scene:
         else:
             self._wait(name, lambda: "0" == self.step(f"echoscu 127.0.0.1 {self.peer_port} && echo 0", None).strip())
 
-    def _wait(self, name: str, holds: object) -> None:
-        assert callable(holds)
+    def _wait(self, name: str, holds: Callable[[], bool]) -> None:
         until = time.monotonic() + _START_SECONDS
         while not holds():
             if self._servers[name].poll() is not None or time.monotonic() > until:

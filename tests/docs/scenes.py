@@ -65,13 +65,13 @@ NOT_CONFIGURATION: dict[Key, str] = {
 EXITS: dict[tuple[Key, str], int | None] = {
     ((OPERATIONS, "pacsnode doctor"), "pacsnode doctor"): 3,
     ((OPERATIONS, "pacsnode verify"), "pacsnode verify"): 3,
-    ((OPERATIONS, "systemctl stop pacsnode"), "pacsnode doctor"): 3,
+    ((OPERATIONS, "systemctl stop pacsnode"), "pacsnode doctor"): None,
     ((TROUBLE, "pacsnode status --nagios"), "pacsnode status --nagios"): None,
     ((TROUBLE, "pacsnode status --nagios"), "pacsnode doctor"): 3,
     ((TROUBLE, _CALLING), _CALLING): 1,
     ((TROUBLE, _CALLED), _CALLED): 1,
     ((TROUBLE, _UNREACHABLE), "pacsnode peer test READER"): 1,
-    ((TROUBLE, "pacsnode verify"), "pacsnode verify"): None,
+    ((TROUBLE, "pacsnode verify"), "pacsnode verify"): 3,
     ((TROUBLE, "pacsnode backup list"), "pacsnode backup list"): 78,
 }
 
@@ -151,13 +151,15 @@ def _a_ward(scene: Scene) -> None:
     }
     scene.configure({"access": {"unknown_peers": "reject"}, "peers": peers})
     _five_images(scene)
+    scene.step("echoscu -aet NOBODY -aec PACSNODE 127.0.0.1 11112", expect=1)
 
 
 def _damage_index(scene: Scene) -> None:
     scene.stop()
     for path in scene.data.glob("index.db-*"):
         path.unlink()
-    (scene.data / "index.db").write_bytes(bytes(8192))
+    (scene.data / "index.db").write_bytes(b"x" * 8192)
+    assert "index: cannot open: file is not a database" in scene.step("env pacsnode serve", expect=1)
 
 
 def _a_checkout(scene: Scene) -> None:

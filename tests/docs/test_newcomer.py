@@ -29,7 +29,7 @@ def path_of_a_newcomer() -> list[Step]:
 def test_few_commands_to_the_first_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The document comes to a stored image in six commands; without what they install, in half a minute.
 
-    With PACSNODE_NEWCOMER=1 the installation of ``make serve`` is done, too, in a clone: into a new virtual environment.
+    With PACSNODE_NEWCOMER=1 what ``make serve`` installs is installed, too: a clone, and a new virtual environment.
     """
     steps = path_of_a_newcomer()
     with Scene(tmp_path / "scene") as scene:
