@@ -1,0 +1,1 @@
+"""The documents, run: each command block in a scratch home, beside a real node."""
