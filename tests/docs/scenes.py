@@ -15,7 +15,7 @@ Key = tuple[str, str]
 
 README, ACCESS, BACKUP = "README.md", "docs/access.md", "docs/backup.md"
 OPERATIONS, SECURITY = "docs/operations.md", "docs/security.md"
-FIRST, TROUBLE = "docs/first-modality.md", "docs/troubleshooting.md"
+FIRST, INSTALL, TROUBLE = "docs/first-modality.md", "docs/install.md", "docs/troubleshooting.md"
 
 _CALLING = "echoscu -aet CT09 -aec PACSNODE 127.0.0.1 11112"
 _CALLED = "echoscu -aet CT01 -aec ARCHIVE 127.0.0.1 11112"
@@ -40,6 +40,17 @@ NOT_RUN: dict[Key, str] = {
         OPERATIONS,
         "install -m 0644 -D systemd/pacsnode.service.d/socket.conf /etc/systemd/system/pacsnode.service.d/socket.conf",
     ): _SYSTEMD,
+    (
+        OPERATIONS,
+        "install -m 0644 systemd/pacsnode-doctor.service systemd/pacsnode-doctor.timer /etc/systemd/system/",
+    ): _SYSTEMD,
+    (
+        INSTALL,
+        "apt-get install ./pacsnode_0.1.0_amd64.deb",
+    ): "needs root; tests/packaging installs it in a copy of the system",
+    (INSTALL, "runuser -u pacsnode -- pacsnode reindex"): "needs the user that the package makes; tests/packaging",
+    (INSTALL, "python3 -m venv /opt/pacsnode"): _PACKAGES,
+    (INSTALL, "make serve"): "test_newcomer does it",
     (
         OPERATIONS,
         "pacsnode peer commit ARCHIVE2 --study 1.2.3.4",
