@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from pacsnode import config
 from tests.docs.blocks import ROOT
 from tests.system import dcmtk, material
 
@@ -81,7 +82,7 @@ class Scene:
     def shown_tables(self, text: str) -> None:
         """Put in the tables that a document shows, and have them checked."""
         self.configure(tomllib.loads(self.here(text)))
-        self.step("pacsnode config check")
+        config.load(self.config)
 
     def here(self, text: str) -> str:
         """What a document says, with the ports and folders of this scene."""
