@@ -31,7 +31,9 @@ _TABLES: dict[str, object] = {
 class Scene:
     """Where the commands of one document run; whatever they started is stopped at the end of the ``with`` block."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, checkout: Path = ROOT, environment: Path = Path(sys.prefix)) -> None:
+        """``checkout`` is where ``make serve`` runs, with the virtual ``environment`` as it is."""
+        self._checkout = checkout
         self.home = folder / "home"
         self.etc = folder / "etc"
         self.data = folder / "var"
@@ -43,8 +45,8 @@ class Scene:
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         # What the documents name, and what it is here: the one place where ports, hosts and folders are remapped.
         self._substitutions = (
-            (r"\bmake serve\b", f"make -s -C {ROOT} -o .venv/runtime VENV={sys.prefix} serve"),
-            (r"(?<![\w/])\.venv/bin/", f"{sys.prefix}/bin/"),
+            (r"\bmake serve\b", f"make -s -C {checkout} -o {environment}/runtime VENV={environment} serve"),
+            (r"(?<![\w/])\.venv/bin/", f"{environment}/bin/"),
             (r"\bjournalctl -u pacsnode\b", f"cat {self.log}"),
             (r" -g pacsnode\b", ""),
             (r"/etc/pacsnode", str(self.etc)),
@@ -220,7 +222,7 @@ class Scene:
         return {
             "PATH": os.pathsep.join([str(self.folder / "bin"), *folders]),
             "HOME": str(self.home),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self._checkout),
             "PACSNODE_CONFIG": str(self.config),
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(self.folder),
