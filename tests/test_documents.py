@@ -34,7 +34,6 @@ _EXIT_ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
 # RetrieveOperation.serve logs under the name of its operation, which its two services tell.
 _EVENTS_NAMED_BY_THEIR_SERVICE = {"get", "move"}
 # Pages that the documents point to before they are there.
-_TO_COME = {"install.md"}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -95,7 +94,7 @@ def test_links_lead_somewhere(document: Path) -> None:
     broken = []
     for link in _LINK.findall(_FENCED.sub("", document.read_text("utf-8"))):
         path, _, fragment = link.partition("#")
-        if "://" in link or path in _TO_COME:
+        if "://" in link:
             continue
         target = document.parent / path if path else document
         if not target.exists() or (fragment and fragment not in anchors(target)):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from pacsnode import config
 from tests.docs.blocks import ROOT
 from tests.system import dcmtk, material
 
@@ -30,7 +31,9 @@ _TABLES: dict[str, object] = {
 class Scene:
     """Where the commands of one document run; whatever they started is stopped at the end of the ``with`` block."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, checkout: Path = ROOT, environment: Path = Path(sys.prefix)) -> None:
+        """``checkout`` is where ``make serve`` runs, with the virtual ``environment`` as it is."""
+        self._checkout = checkout
         self.home = folder / "home"
         self.etc = folder / "etc"
         self.data = folder / "var"
@@ -42,8 +45,8 @@ class Scene:
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         # What the documents name, and what it is here: the one place where ports, hosts and folders are remapped.
         self._substitutions = (
-            (r"\bmake serve\b", f"make -s -C {ROOT} -o .venv/runtime VENV={sys.prefix} serve"),
-            (r"(?<![\w/])\.venv/bin/", f"{sys.prefix}/bin/"),
+            (r"\bmake serve\b", f"make -s -C {checkout} -o {environment}/runtime VENV={environment} serve"),
+            (r"(?<![\w/])\.venv/bin/", f"{environment}/bin/"),
             (r"\bjournalctl -u pacsnode\b", f"cat {self.log}"),
             (r" -g pacsnode\b", ""),
             (r"/etc/pacsnode", str(self.etc)),
@@ -81,7 +84,7 @@ class Scene:
     def shown_tables(self, text: str) -> None:
         """Put in the tables that a document shows, and have them checked."""
         self.configure(tomllib.loads(self.here(text)))
-        self.step("pacsnode config check")
+        config.load(self.config)
 
     def here(self, text: str) -> str:
         """What a document says, with the ports and folders of this scene."""
@@ -219,7 +222,7 @@ class Scene:
         return {
             "PATH": os.pathsep.join([str(self.folder / "bin"), *folders]),
             "HOME": str(self.home),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self._checkout),
             "PACSNODE_CONFIG": str(self.config),
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(self.folder),

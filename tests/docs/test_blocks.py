@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import time
 import tomllib
 from pathlib import Path
@@ -15,7 +14,6 @@ from tests.docs import scenes
 from tests.docs.blocks import COMMANDS, DOCUMENTS, ROOT, TEXTS, Block, Step, blocks
 from tests.docs.scene import Scene
 from tests.docs.shown import differences
-from tests.system import dcmtk
 from tests.test_documents import complaint
 
 _RUNNABLE = [
@@ -33,13 +31,6 @@ def _name(document: Path) -> str:
 
 def _all_blocks() -> list[Block]:
     return [block for document in DOCUMENTS for block in blocks(document)]
-
-
-@pytest.fixture(autouse=True)
-def _tools() -> None:
-    wanted = [*dcmtk.TOOLS, "bash", "curl", "make", "openssl"]
-    if missing := [tool for tool in wanted if shutil.which(tool) is None]:
-        pytest.skip(f"{', '.join(missing)} missing; run: apt-get install {' '.join(missing)}")
 
 
 @pytest.mark.parametrize("document", _RUNNABLE, ids=_name)
