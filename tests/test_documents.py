@@ -33,7 +33,6 @@ _STATUS = re.compile(r"\b[0-9A-F]{4}\b")
 _EXIT_ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
 # RetrieveOperation.serve logs under the name of its operation, which its two services tell.
 _EVENTS_NAMED_BY_THEIR_SERVICE = {"get", "move"}
-# Pages that the documents point to before they are there.
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
