@@ -126,4 +126,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o022)  # of who builds it; what is installed is for all to read
     _main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,12 @@ class Folder:
 
 def run(*arguments: str | Path, given: str | None = None) -> Result:
     """Run a command in this process, with this on stdin; only what is expected of a user's mistake may be raised."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=given)
+    mask = os.umask(0o022)  # which a command of ours makes stricter, for all of its process
+    os.umask(mask)
+    try:
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=given)
+    finally:
+        os.umask(mask)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -49,6 +49,7 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=300,
+            umask=0o022,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
         )
         return done.returncode, done.stdout
@@ -63,7 +64,7 @@ def machine(folder: Path, libraries: Path, packages: Path) -> Iterator[Machine]:
         *(folder, libraries, packages),
     )
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=0o022
     ) as holder:
         assert holder.stdout is not None
         assert holder.stderr is not None
