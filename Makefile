@@ -88,10 +88,17 @@ proof: $(VENV)/dev tools
 	$(BIN)/python -m tests.backup.incremental_run
 	$(BIN)/python -m benchmarks scrub --output $(VENV)/scrub.json
 
-# The units under Debian's systemd, in a QEMU machine.
-vmtest: $(VENV)/dev tools
+# The units and the package under Debian's systemd, in a QEMU machine.
+VM_PACKAGE := build/vm/pacsnode.deb
+vmtest: $(VENV)/dev tools $(VM_PACKAGE)
 	@sh tests/vm/install_debian.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-	PACSNODE_VM=1 $(BIN)/python -m pytest -v --durations=0 tests/vm $(T)
+	PACSNODE_VM=1 PACSNODE_DEB=$(VM_PACKAGE) $(BIN)/python -m pytest -v --durations=0 tests/vm $(T)
+
+# Kept until something that goes into it changes.
+$(VM_PACKAGE): setup.cfg pyproject.toml requirements.lock $(shell find pacsnode packaging systemd config -type f ! -name '*.pyc')
+	$(MAKE) deb
+	@mkdir -p $(@D)
+	cp "$$(ls -t dist/*.deb | head -n 1)" $@
 
 # The same sources give the same packages: their date is that of the last commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)

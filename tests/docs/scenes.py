@@ -47,7 +47,7 @@ NOT_RUN: dict[Key, str] = {
     (
         INSTALL,
         "apt-get install ./pacsnode_0.1.0_amd64.deb",
-    ): "needs root; tests/packaging installs it in a copy of the system",
+    ): "needs root; tests/vm runs it in a machine",
     (INSTALL, "runuser -u pacsnode -- pacsnode reindex"): "needs the user that the package makes; tests/packaging",
     (INSTALL, "python3 -m venv /opt/pacsnode"): _PACKAGES,
     (INSTALL, "make serve"): "test_newcomer does it",

@@ -157,6 +157,14 @@ def test_purge_leaves_data(system: Machine) -> None:
     system.run(f"for path in {' '.join(gone)}; do test ! -e $path && test ! -L $path; done; getent passwd pacsnode")
 
 
+def test_purge_leaves_no_empty_folder(system: Machine) -> None:
+    """Where nobody put a file beside the configuration, its folder is gone, and nothing is said of it."""
+    purged = system.run(f"{INSTALL}; dpkg --purge pacsnode")
+
+    assert "/etc/pacsnode stays" not in purged
+    system.run("test ! -e /etc/pacsnode")
+
+
 def test_install_again_after_purge(system: Machine) -> None:
     """The data that stayed is the new installation's."""
     system.run(f"{INSTALL}; {DATA}; chown -R pacsnode: /var/lib/pacsnode; dpkg --purge pacsnode")

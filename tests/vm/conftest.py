@@ -32,7 +32,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if lacks := [*guest.missing(), *dcmtk.missing()]:
         pytest.skip(f"the machine lacks {', '.join(lacks)}; run: make vmtest")
     folder = tmp_path_factory.mktemp("vm")
-    with running(guest.build(folder), folder / "console") as made:
+    with running(guest.build(folder, guest.checkout), folder / "console") as made:
         made.wait_for_shell()
         made.do("ln -s /opt/pacsnode/bin/pacsnode /usr/bin/pacsnode")
         for command in documented():

@@ -1,10 +1,11 @@
-"""What the machine is made of: Debian's root disk as install_debian.sh left it, and a disk with this checkout."""
+"""What the machine is made of: Debian's root disk as install_debian.sh left it, and a disk with what is installed."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.durability.guest import CannotBuild, Guest
 
 PORT = 104  # inside the guest
 SOURCE = "/opt/source"
-"""Where the guest sees what it installs from the checkout."""
+"""Where the guest sees what it installs from; its shell begins there."""
 
 _CHECKOUT = Path(__file__).parents[2]
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -27,7 +28,7 @@ B=/bin/busybox
 $B mount -t devtmpfs d /dev; $B mount -t proc p /proc
 for module in MODULES; do $B insmod /m/$module.ko || echo "GUEST no module $module"; done
 $B mount -t ext4 /dev/vda /root || echo "GUEST no root"
-$B mount -t ext4 -o ro /dev/vdb /root/opt || echo "GUEST no disk with the checkout"
+$B mount -t ext4 -o ro /dev/vdb /root/opt || echo "GUEST no disk to install from"
 $B ifconfig lo 127.0.0.1 up; $B ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 $B umount /proc
 units=/root/etc/systemd/system
@@ -53,10 +54,10 @@ sys.exit(main())
 
 @dataclass(frozen=True)
 class Machinery:
-    """What the machine boots, and the disk with the checkout."""
+    """What the machine boots, and the disk that it installs from."""
 
     guest: Guest
-    checkout: Path
+    supplies: Path
 
 
 def missing() -> list[str]:
@@ -65,21 +66,26 @@ def missing() -> list[str]:
     return lacks if _DEBIAN.exists() else [*lacks, f"{_DEBIAN.name} below {_DEBIAN.parent}"]
 
 
-def build(folder: Path) -> Machinery:
-    """Build the initramfs and the disk with the checkout. Raises CannotBuild."""
+def build(folder: Path, fill: Callable[[Path], None]) -> Machinery:
+    """Build the initramfs, and the disk that the guest has as /opt from what is filled in. Raises CannotBuild."""
     if lacks := missing():
         raise CannotBuild(f"missing: {', '.join(lacks)}")
     folder.mkdir(parents=True, exist_ok=True)
     kernel = guest.kernels()[-1]
-    made = Machinery(Guest(kernel, folder / "initramfs.gz", _DEBIAN), folder / "checkout.img")
+    made = Machinery(Guest(kernel, folder / "initramfs.gz", _DEBIAN), folder / "supplies.img")
     guest.initramfs(made.guest.initramfs, kernel, _INIT)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         tree = Path(name)
-        _virtual_environment(tree / "pacsnode")
         tree.chmod(0o755)
-        shutil.copytree(_CHECKOUT / "systemd", tree / "source" / "systemd")
-        guest.image(made.checkout, _IMAGE_MEBIBYTES, "-d", str(tree))
+        fill(tree)
+        guest.image(made.supplies, _IMAGE_MEBIBYTES, "-d", str(tree))
     return made
+
+
+def checkout(tree: Path) -> None:
+    """What is installed by hand: a virtual environment, and the units."""
+    _virtual_environment(tree / "pacsnode")
+    shutil.copytree(_CHECKOUT / "systemd", tree / "source" / "systemd")
 
 
 def _virtual_environment(folder: Path) -> None:

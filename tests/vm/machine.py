@@ -96,7 +96,7 @@ def running(machinery: Machinery, console: Path) -> Iterator[Machine]:
         *emulator(machinery.guest, port, PORT, _WORDS),
         "-serial", f"file:{console}", "-chardev", "stdio,id=shell,signal=off", "-serial", "chardev:shell",
         "-drive", f"file={machinery.guest.root},if=virtio,format=raw,snapshot=on",
-        "-drive", f"file={machinery.checkout},if=virtio,format=raw,readonly=on",
+        "-drive", f"file={machinery.supplies},if=virtio,format=raw,readonly=on",
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
