@@ -404,8 +404,8 @@ def test_an_index_that_fails(nodes: Nodes, tmp_path: Path) -> None:
 
 def test_a_query_that_takes_too_long(nodes: Nodes, tmp_path: Path) -> None:
     """A scan beyond the deadline is A700, and the peer hears what to do."""
-    fill(tmp_path / "large.db", 100_000)
-    node = nodes.start(index=SqliteIndex(tmp_path / "large.db", query_seconds=0.01))
+    fill(tmp_path / "large.db", 300_000)  # some 40 ms of scanning
+    node = nodes.start(index=SqliteIndex(tmp_path / "large.db", query_seconds=0.002))
     (refused,) = asked(node, identifier({LEVEL: "STUDY", 0x00081030: "*x*"}))
 
     assert 0xA700 == refused.status

@@ -20,7 +20,7 @@ from tests.index.samples import fill
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) SELECT max(i) FROM n"
 ENDLESS = COUNT.format(30_000_000)  # some seconds: a test that fails must end
 LONG = COUNT.format(100_000)
-ROWS = 100_000
+ROWS = 300_000  # some 40 ms of scanning, for a deadline of 2
 MANY = Query(Level.STUDY, {"study_description": Wildcard("*x*")}, ("study_instance_uid",))
 
 
