@@ -122,6 +122,7 @@ def test_doctor_unit(examined: Examined) -> None:
     assert examined.code
     assert {"Result": "exit-code", "ExecMainStatus": "3"} == examined.result
     assert examined.result == examined.strict
+    assert "clock: " in examined.told
     assert "no_backup: " in examined.told
     assert "findings" in examined.told
     wrong = ("Traceback", "not permitted", "ermission denied", "Read-only file system", "Failed at step")
