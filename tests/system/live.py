@@ -82,12 +82,12 @@ class LiveNode:
         """SIGTERM, and wait for the end: the exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._ended()
+        return self.ended()
 
     def kill(self) -> int:
         """SIGKILL, as a crash would: the exit code."""
         self._process.kill()
-        return self._ended()
+        return self.ended()
 
     @property
     def pid(self) -> int:
@@ -125,7 +125,8 @@ class LiveNode:
             raise AssertionError(f"{arguments} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def _ended(self) -> int:
+    def ended(self) -> int:
+        """Wait for the end, whoever brings it about: the exit code."""
         code = self._process.wait(timeout=_STOP_SECONDS)
         self._reader.join(timeout=_STOP_SECONDS)
         if self._process.stderr is not None:

@@ -168,7 +168,7 @@ def test_watchdog_is_fed_to_the_end(tmp_path: Path, manager: socket.socket) -> N
             hear(manager, b"STOPPING=1")
             hear(manager, b"WATCHDOG=1")
             peer.release()
-        assert 0 == node.stop()
+        assert 0 == node.ended()
         assert "watchdog_unfed" not in node.log
 
 
