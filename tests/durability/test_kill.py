@@ -86,7 +86,7 @@ def test_acknowledged_instances_survive_kills_at_system_calls(tmp_path: Path) ->
         for cycle, (call, nth) in enumerate(itertools.product(SYSTEM_CALLS, NTH)):
             with killed_at(node, call, nth):
                 senders = start_senders(node, cycle, chance, threading.Event())
-                assert -signal.SIGKILL == node._ended(), f"{call} {nth}"
+                assert -signal.SIGKILL == node.ended(), f"{call} {nth}"
             acknowledged |= acknowledged_by(senders)
             node.start()
         check(node, acknowledged)

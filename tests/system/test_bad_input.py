@@ -161,7 +161,7 @@ def test_sigterm_drains_and_ends_with_0(tmp_path: Path) -> None:
             late = dcmtk.run("echoscu", *dcmtk.address(node.port), expect=None)
 
         assert "Temporary Congestion" in late
-        assert 0 == node._ended()
+        assert 0 == node.ended()
         assert "event=stopped" in node.log
 
 
