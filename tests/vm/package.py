@@ -117,26 +117,18 @@ def upgrade(machine: Machine) -> Upgraded:
 
 @dataclass(frozen=True)
 class Examined:
-    """After ``systemctl start pacsnode-doctor.service``. ``strict``: where a denied system call kills."""
+    """After ``systemctl start pacsnode-doctor.service``."""
 
     code: int
     result: dict[str, str]
     told: str
-    strict: dict[str, str]
 
 
 def examine(machine: Machine) -> Examined:
     """Have the unit examine a node with two findings: no backup is made, and nothing synchronises the clock."""
     code, told = machine.run(_EXAMINE)[0], machine.do(f"journalctl --no-pager -o cat -u {_DOCTOR}")
     result = _result(machine)
-    # But for mbind(2), by which libraries ask for memory that is near, and which they do without.
-    drop_in = f"/run/systemd/system/{_DOCTOR}.d"
-    strictly = "[Service]\\nSystemCallErrorNumber=kill\\nSystemCallFilter=mbind\\n"
-    machine.do(f"mkdir -p {drop_in} && printf '{strictly}' > {drop_in}/strict.conf")
-    machine.run(f"systemctl daemon-reload; {_EXAMINE}")
-    strict = _result(machine)
-    machine.do(f"rm -r {drop_in} && systemctl daemon-reload")
-    return Examined(code, result, told, strict)
+    return Examined(code, result, told)
 
 
 def _result(machine: Machine) -> dict[str, str]:

@@ -121,7 +121,6 @@ def test_doctor_unit(examined: Examined) -> None:
     """What the doctor finds makes its unit fail and is in the journal; its sandbox denies it nothing that it needs."""
     assert examined.code
     assert {"Result": "exit-code", "ExecMainStatus": "3"} == examined.result
-    assert examined.result == examined.strict
     assert "clock: " in examined.told
     assert "no_backup: " in examined.told
     assert "findings" in examined.told
