@@ -100,10 +100,6 @@ class Knowledge:
         with self._file.reading() as connection:
             return int(connection.execute("SELECT count(*) FROM pending").get)
 
-    def oldest_pending(self) -> Key | None:
-        """The first that is to be copied."""
-        return next(iter(self.pending("", 1)), None)
-
     def problems(self) -> dict[Key, str]:
         """Why some of the pending ones could not be copied."""
         with self._file.reading() as connection:

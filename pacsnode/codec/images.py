@@ -10,7 +10,6 @@ An ``Image`` is a data set whose Pixel Data was found. The way to swap one for i
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,14 +192,6 @@ class Encoding:
             self.encoded_bytes = sum(sizes)
             streams.seek(0)
             yield from self._image.encapsulated(streams, sizes)
-
-
-def pixel_digest(image: Image, coder: Coder) -> str:
-    """SHA-256 of all native frames, one behind the other without padding. Raises CodecFailure, ObjectDamaged."""
-    digest = hashlib.sha256()
-    for frame in image.native_frames(coder):
-        digest.update(frame)
-    return digest.hexdigest()
 
 
 def verify(original: Image, made: IO[bytes], size: int, transfer_syntax_uid: Uid, coder: Coder) -> None:

@@ -87,11 +87,6 @@ class Deletions:
         self._original_of = original_of
         self._witness = witness
 
-    def preview(self, study_uid: Uid) -> Preview:
-        """What ``delete`` would take away. Raises StudyHeld, StudyNotKept."""
-        self._refuse_held(study_uid)
-        return previewed(study_uid, self._archive.index.of_study(study_uid))
-
     def delete(self, study_uid: Uid, reason: str, who: str, known: Collection[Key] | None = None) -> Deletion:
         """Take all versions of all instances of a study out of the archive, into the trash; durable when it returns.
 

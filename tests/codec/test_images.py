@@ -15,7 +15,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
 from pacsnode.codec.codecs import FAMILIES, Codec, capability, codec_version
-from pacsnode.codec.images import Encoding, Scratch, open_image, pixel_digest, verify
+from pacsnode.codec.images import Encoding, Scratch, open_image, verify
 from pacsnode.codec.sandbox import Sandbox
 from pacsnode.dicom import part10
 from pacsnode.dicom.pixels import PixelDescription
@@ -30,6 +30,7 @@ from pacsnode.errors import BadDataset, CodecMismatch, CodecRefused, ObjectDamag
 from pacsnode.model import Uid
 from tests.codec import material
 from tests.codec.material import CINE, GREY, RGB, SHAPES, SIGNED_12, compressed, data_set, faulty, native
+from tests.codec.pixels import pixel_digest
 from tests.dicom.dataset_bytes import REAL_FILES, Leaf, Pixels, encode, needs_real_files
 
 SYNTAXES = (

@@ -13,7 +13,7 @@ import pytest
 
 from pacsnode.archive import Archive
 from pacsnode.codec.codecs import Codec
-from pacsnode.codec.images import Scratch, open_image, pixel_digest
+from pacsnode.codec.images import Scratch, open_image
 from pacsnode.codec.sandbox import Sandbox
 from pacsnode.compression.database import STATE_FILE, CompressionState
 from pacsnode.compression.job import CompressionJob
@@ -25,6 +25,7 @@ from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.jobs.budget import RunBudget
 from pacsnode.model import Instance, Key, Outcome
 from pacsnode.storage.filesystem import FilesystemStore
+from tests.codec.pixels import pixel_digest
 from tests.compression.scene import (
     KINDS,
     POLICY,

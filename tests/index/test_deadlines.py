@@ -86,7 +86,7 @@ def test_what_is_over_is_left_alone(deadlines: Deadlines) -> None:
     limit = time.monotonic() + 0.2
 
     while time.monotonic() < limit:
-        connection.execute(LONG).fetchall()
+        assert [(100_000,)] == connection.execute(LONG).fetchall()
 
 
 def test_the_thread_ends(deadlines: Deadlines) -> None:

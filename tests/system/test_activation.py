@@ -132,7 +132,7 @@ def test_socket_on_another_address(tmp_path: Path, held: socket.socket) -> None:
 def test_socket_that_nobody_wants(tmp_path: Path, held: socket.socket) -> None:
     """A socket that no listener is configured for is told of."""
     with activated(tmp_path / "node", held, "127.0.0.1:0") as node:
-        node.wait_for(f"event=socket_unused address=127.0.0.1:{held.getsockname()[1]}")
+        assert node.wait_for(f"event=socket_unused address=127.0.0.1:{held.getsockname()[1]}")
 
 
 @pytest.fixture

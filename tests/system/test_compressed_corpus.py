@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pacsnode.codec.codecs import Codec
-from pacsnode.codec.images import Scratch, open_image, pixel_digest
+from pacsnode.codec.images import Scratch, open_image
 from pacsnode.codec.sandbox import Sandbox
 from pacsnode.compression.database import STATE_FILE, CompressionState
 from pacsnode.dicom import part10, syntax
@@ -21,6 +21,7 @@ from pacsnode.dicom.recode import to_default_syntax
 from pacsnode.errors import CodecFailure, ObjectDamaged
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Instance, Uid
+from tests.codec.pixels import pixel_digest
 from tests.system import material, pynetdicom_scu
 from tests.system.live import LiveNode
 from tests.system.material import Sample

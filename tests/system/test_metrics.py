@@ -152,8 +152,8 @@ def test_a_port_that_is_taken(node: LiveNode, tmp_path: Path) -> None:
     """Monitoring keeps no node from its work: it is logged, and all else goes on."""
     address = node.wait_for(r"metrics=(\S+)")[1]
     with LiveNode(tmp_path / "node", f'[metrics]\nlisten = "{address}"\n') as live:
-        live.wait_for("event=metrics_not_listening address=.*in use")
-        live.wait_for("event=ready .*metrics=none")
+        assert live.wait_for("event=metrics_not_listening address=.*in use")
+        assert live.wait_for("event=ready .*metrics=none")
 
 
 def test_backup_and_audit(tmp_path: Path) -> None:
