@@ -167,6 +167,9 @@ class Level(Enum):
     SERIES = "SERIES"
     IMAGE = "IMAGE"
 
+    # There is one object of each; Enum's own takes a twentieth of the time of a query.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class OneOf:

@@ -119,7 +119,7 @@ def parse_find(
     asked = [BY_TAG[tag] for tag in tags if tag in BY_TAG and _DEPTH[BY_TAG[tag].level] <= _DEPTH[level]]
 
     sequences = {a.tag: keys.parse(a, elements.by_tag[a.tag], elements.coding, terms) for a in asked if a.vr == "SQ"}
-    wished = {a.name: condition.parse(a, _text(elements, a, terms)) for a in asked if a.vr != "SQ"}
+    wished = {a.name: _wished(elements, a, terms) for a in asked if a.vr != "SQ"}
     wished |= {key.sequence.attribute.name: key.sequence.condition for key in sequences.values()}
     conditions = {name: found for name, found in wished.items() if found is not None}
     if rules.combines_date_and_time:
@@ -211,6 +211,11 @@ def _unknown(root: Root) -> frozenset[str]:
 def _plain(elements: Elements, tag: int) -> str:
     """A value of the default character repertoire, without padding; "" where it is absent."""
     return elements.value(tag).decode("latin-1").strip(" \0")
+
+
+def _wished(elements: Elements, attribute: Attribute, terms: str) -> Condition | None:
+    # Most keys are empty: they ask for the attribute, and match everything.
+    return condition.parse(attribute, _text(elements, attribute, terms)) if elements.value(attribute.tag) else None
 
 
 def _text(elements: Elements, attribute: Attribute, terms: str) -> str:

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from pacsnode.dicom.attributes import BY_NAME, Attribute
 from pacsnode.errors import InvalidQuery
@@ -68,6 +69,7 @@ class Selection:
     through: Level | None  # None: no condition leads through an index
 
 
+@cache
 def expression(name: str) -> str:
     """What to read for a requested attribute."""
     attribute = BY_NAME[name]
@@ -114,10 +116,14 @@ def instance_conditions(query: Query) -> Clause:
 def tables(first: Level, levels: Iterable[Level]) -> str:
     """A FROM clause of all tables between: from the first upward, where each row has one parent, then downward."""
     depths = [LEVELS.index(level) for level in levels]
-    start = LEVELS.index(first)
-    up = [(depth - 1, depth, depth - 1) for depth in range(start, min(depths), -1)]
-    down = [(depth, depth + 1, depth + 1) for depth in range(start, max(depths))]
-    text = TABLE_OF[first]
+    return _joined(LEVELS.index(first), min(depths), max(depths))
+
+
+@cache
+def _joined(start: int, highest: int, lowest: int) -> str:
+    up = [(depth - 1, depth, depth - 1) for depth in range(start, highest, -1)]
+    down = [(depth, depth + 1, depth + 1) for depth in range(start, lowest)]
+    text = TABLE_OF[LEVELS[start]]
     for parent, child, joined in (*up, *down):
         text += f" CROSS JOIN {TABLE_OF[LEVELS[joined]]} ON {_JOINS[LEVELS[parent], LEVELS[child]]}"
     return text

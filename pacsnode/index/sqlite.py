@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pacsnode.dicom.attributes import BY_NAME
 from pacsnode.errors import IndexFailure, IndexFull
-from pacsnode.index import changes, check, dump, entry, migrations, sql
+from pacsnode.index import changes, check, dump, entry, migrations, sql, statements
 from pacsnode.index.bookkeeping import Bookkeeping
 from pacsnode.index.changes import Changes, Place
 from pacsnode.index.deadlines import Deadlines
@@ -23,7 +22,6 @@ from pacsnode.index.readers import ReaderPool
 from pacsnode.index.statefile import moment_of
 from pacsnode.index.writer import Writer
 from pacsnode.model import (
-    OBJECT_KEY,
     DuplicatePolicy,
     Holding,
     Instance,
@@ -36,10 +34,6 @@ from pacsnode.model import (
     Totals,
     Uid,
 )
-
-FIRST_ROWS = 4_000  # found and read in one search: most queries have no more
-_PAGE_ROWS = 500  # rows held in memory at a time
-_PAGE_IDS = 100_000  # matching entities found in one search; fewer searches, still under a MiB
 
 T = TypeVar("T")
 
@@ -154,7 +148,8 @@ class SqliteIndex:
 
         Raises InvalidQuery, at once, for a condition that the level does not have.
         """
-        return self._matches(query, sql.selection(query))
+        names = tuple(dict.fromkeys(query.requested))
+        return self._matches(query, names, sql.selection(query, *statements.levels(query.level, names)))
 
     def instances(self, query: Query) -> Generator[Instance, None, None]:
         """Current versions below the entities that match, by study, series and instance number.
@@ -173,7 +168,7 @@ class SqliteIndex:
     def kinds(self, query: Query) -> list[tuple[Uid, Uid]]:
         """The (SOP class, transfer syntax) pairs of what ``instances`` would yield. Holds no more than those."""
         within = sql.instance_conditions(query)
-        statement = kinds_statement(within)
+        statement = statements.kinds(within)
         found: set[tuple[Uid, Uid]] = set()
         for series in self._series_of(sql.selection(query, Level.STUDY, Level.SERIES)):
             found.update((row[0], row[1]) for row in self._asked_rows(statement, series, *within.values))
@@ -181,7 +176,7 @@ class SqliteIndex:
 
     def everything(self, since: str = "") -> Iterator[Instance]:
         """All versions of all instances in order of their keys; paged. See Index.everything."""
-        where = f"instance.key %s ? ORDER BY instance.key LIMIT {_PAGE_ROWS}"
+        where = f"instance.key %s ? ORDER BY instance.key LIMIT {statements.PAGE_ROWS}"
         page = self._instances(where % ">=", since)
         while page:
             yield from page
@@ -189,7 +184,9 @@ class SqliteIndex:
 
     def holdings(self, since: str = "") -> Iterator[Holding]:
         """See Index.holdings. Paged."""
-        statement = f"SELECT {entry.HOLDING_COLUMNS} FROM instance WHERE key %s ? ORDER BY key LIMIT {_PAGE_ROWS}"
+        statement = (
+            f"SELECT {entry.HOLDING_COLUMNS} FROM instance WHERE key %s ? ORDER BY key LIMIT {statements.PAGE_ROWS}"
+        )
         rows = self._rows(statement % ">=", since)
         while rows:
             yield from map(entry.holding_of, rows)
@@ -202,7 +199,7 @@ class SqliteIndex:
 
     def keys(self, since: str = "") -> Iterator[Key]:
         """The keys of all versions that are not below ``since``, in ascending order. See Index.keys."""
-        statement = f"SELECT key FROM instance WHERE key %s ? ORDER BY key LIMIT {_PAGE_IDS}"
+        statement = f"SELECT key FROM instance WHERE key %s ? ORDER BY key LIMIT {statements.PAGE_IDS}"
         rows = self._rows(statement % ">=", since)
         while rows:
             yield from (Key(row[0]) for row in rows)
@@ -298,119 +295,46 @@ class SqliteIndex:
         statement = f"SELECT {entry.INSTANCE_COLUMNS} FROM {entry.INSTANCE_TABLES} WHERE {where}"
         return [entry.instance_of(row) for row in self._rows(statement, *values)]
 
-    def _matches(self, query: Query, found: sql.Selection) -> Generator[Match, None, None]:
-        names = tuple(dict.fromkeys(query.requested))
-        first = self._asked_rows(first_statement(query, names), *found.where.values)
+    def _matches(self, query: Query, names: tuple[str, ...], found: sql.Selection) -> Generator[Match, None, None]:
+        first = self._asked_rows(statements.first(query, names, found), *found.where.values)
         for row in first:
             yield Match(dict(zip(names, row[1:], strict=False)))  # without names there is still a row
-        if len(first) < FIRST_ROWS:
+        if len(first) < statements.FIRST_ROWS:
             return
-        statement = page_statement(query, names)
-        for ids in self._entities(query, found, first[-1][0]):
-            for start in range(0, len(ids), _PAGE_ROWS):
-                page = json.dumps(ids[start : start + _PAGE_ROWS])
+        statement = statements.page(query, names)
+        for ids in self._entities(query, sql.selection(query), first[-1][0]):
+            for start in range(0, len(ids), statements.PAGE_ROWS):
+                page = json.dumps(ids[start : start + statements.PAGE_ROWS])
                 for row in self._asked_rows(statement, page):
                     yield Match(dict(zip(names, row, strict=False)))
 
     def _entities(self, query: Query, found: sql.Selection, after: int) -> Iterator[list[int]]:
         """Row ids of what matches, ascending, from behind this one."""
-        statement = entity_statement(query, found)
+        statement = statements.entities(query, found)
         while rows := self._asked_rows(statement, *found.where.values, after):
             yield [row[0] for row in rows]
             after = rows[-1][0]
-            if len(rows) < _PAGE_IDS:
+            if len(rows) < statements.PAGE_IDS:
                 return
 
     def _below(self, query: Query, found: sql.Selection) -> Generator[Instance, None, None]:
         within = sql.instance_conditions(query)
         for series in self._series_of(found):
             order, row_id = -(2**63), 0
-            while rows := self._asked_rows(instances_statement(within), series, *within.values, order, row_id):
+            while rows := self._asked_rows(statements.instances(within), series, *within.values, order, row_id):
                 for row in rows:
                     yield entry.instance_of(row[2:])
                 order, row_id = rows[-1][:2]
-                if len(rows) < _PAGE_ROWS:
+                if len(rows) < statements.PAGE_ROWS:
                     break
 
     def _series_of(self, found: sql.Selection) -> Iterator[int]:
         """Row ids of the series with anything that matches, by study."""
-        statement = series_statement(found)
+        statement = statements.series(found)
         after = (0, 0)
         while rows := self._asked_rows(statement, *found.where.values, *after):
             for row in rows:
                 yield row[1]
             after = rows[-1][0], rows[-1][1]
-            if len(rows) < _PAGE_IDS:
+            if len(rows) < statements.PAGE_IDS:
                 return
-
-
-def first_statement(query: Query, names: Sequence[str]) -> str:
-    """Row ids and requested values of the first entities that match; it binds what the query's selection does."""
-    wanted, levels = _wanted(query, names)
-    found = sql.selection(query, *levels)
-    ordered = _order(query, found)
-    columns = ", ".join([f"{entry.TABLE_OF[query.level]}.id", *wanted])
-    return f"SELECT {columns} FROM {found.tables} WHERE {found.where.sql} ORDER BY {ordered} LIMIT {FIRST_ROWS}"
-
-
-def entity_statement(query: Query, found: sql.Selection) -> str:
-    """Row ids of what matches, after the one bound last."""
-    row_id = f"{entry.TABLE_OF[query.level]}.id"
-    ordered = _order(query, found)
-    return (
-        f"SELECT {row_id} FROM {found.tables} WHERE ({found.where.sql}) AND {ordered} > ?"
-        f" ORDER BY {ordered} LIMIT {_PAGE_IDS}"
-    )
-
-
-def series_statement(found: sql.Selection) -> str:
-    """Row ids of the studies and series with anything that matches, after the two bound last."""
-    return (
-        f"SELECT DISTINCT study.id, series.id FROM {found.tables} WHERE ({found.where.sql})"
-        f" AND (study.id, series.id) > (?, ?) ORDER BY study.id, series.id LIMIT {_PAGE_IDS}"
-    )
-
-
-def page_statement(query: Query, names: Sequence[str]) -> str:
-    """The requested values of the entities whose row ids are bound as a JSON list."""
-    wanted, levels = _wanted(query, names)
-    tables = sql.tables(query.level, [query.level, *levels])
-    row_id = f"{entry.TABLE_OF[query.level]}.id"
-    return (
-        f"SELECT {', '.join(wanted) or '1'} FROM {tables} WHERE {row_id} IN (SELECT value FROM json_each(?))"
-        f" AND {sql.VISIBLE[query.level]} ORDER BY {row_id}"
-    )
-
-
-def instances_statement(within: sql.Clause) -> str:
-    """A page of one series: bound are its row id, the values of the clause, and number and row id to go on after."""
-    return (
-        f"SELECT instance.instance_number_comparable, instance.id, {entry.INSTANCE_COLUMNS}"
-        f" FROM {entry.INSTANCE_TABLES} WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"
-        " AND (instance.instance_number_comparable, instance.id) > (?, ?)"
-        f" ORDER BY instance.instance_number_comparable, instance.id LIMIT {_PAGE_ROWS}"
-    )
-
-
-def kinds_statement(within: sql.Clause) -> str:
-    """The pairs of class and syntax in one series: bound are its row id and the values of the clause."""
-    return (
-        "SELECT DISTINCT instance.sop_class_uid, instance.transfer_syntax_uid FROM instance"
-        f" WHERE instance.series = ? AND instance.is_current = 1 AND ({within.sql})"
-    )
-
-
-def _order(query: Query, found: sql.Selection) -> str:
-    row_id = f"{entry.TABLE_OF[query.level]}.id"
-    # A plus keeps SQLite from walking the table in order of row ids where a condition has an index.
-    return f"+{row_id}" if found.through is query.level else row_id
-
-
-def _wanted(query: Query, names: Sequence[str]) -> tuple[list[str], list[Level]]:
-    """What to read for each name, and the levels it is of."""
-    depth = sql.LEVELS.index(query.level)
-    known = [name in BY_NAME and sql.LEVELS.index(BY_NAME[name].level) <= depth for name in names]
-    wanted = [sql.expression(name) if is_known else "''" for name, is_known in zip(names, known, strict=True)]
-    if OBJECT_KEY in names:
-        wanted[names.index(OBJECT_KEY)] = sql.object_key(query.level)
-    return wanted, [BY_NAME[name].level for name, is_known in zip(names, known, strict=True) if is_known]

@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from pacsnode.dicom.attributes import ATTRIBUTES, Requirement
-from pacsnode.index import entry, sql
-from pacsnode.index.sqlite import (
-    SqliteIndex,
-    entity_statement,
-    first_statement,
-    kinds_statement,
-    page_statement,
-    series_statement,
-)
+from pacsnode.index import entry, sql, statements
+from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.model import Condition, Level, Moments, OneOf, Query, Range, Wildcard
 
 
@@ -37,6 +30,11 @@ def walked(index: SqliteIndex, statement: str, values: tuple[str | int, ...]) ->
         for step in plan
         if step.startswith("SCAN") and step.split()[1] in ("patient", "study", "series", "instance")
     ]
+
+
+def first_statement(query: Query) -> str:
+    """The first search of a query that asks for ``NAMES``."""
+    return statements.first(query, NAMES, sql.selection(query, *statements.levels(query.level, NAMES)))
 
 
 REQUIRED = {"patient_id"} | {one.name for one in ATTRIBUTES if one.requirement is Requirement.REQUIRED}
@@ -89,7 +87,7 @@ def test_where_a_search_begins(index: SqliteIndex, conditions: dict[str, Conditi
         found = sql.selection(query)
 
         assert index._writer is not None
-        statement = f"EXPLAIN QUERY PLAN {first_statement(query, NAMES)}"
+        statement = f"EXPLAIN QUERY PLAN {first_statement(query)}"
         plan = [str(row[3]) for row in index._writer.connection.execute(statement, found.where.values)]
         searched = [step.split()[1] for step in plan if step.startswith(("SEARCH patient ", "SEARCH study "))]
 
@@ -115,7 +113,7 @@ def test_what_many_studies_are_without_does_not_lead(
     query = Query(Level.STUDY, conditions, unknown_matches=frozenset(REQUIRED))
     found = sql.selection(query)
     assert index._writer is not None
-    statement = f"EXPLAIN QUERY PLAN {first_statement(query, NAMES)}"
+    statement = f"EXPLAIN QUERY PLAN {first_statement(query)}"
     plan = [str(row[3]) for row in index._writer.connection.execute(statement, found.where.values)]
     beside = ("_several", "study_patient", "INDEX patient_name_comparable_")  # the last: of a name's groups
     used = {
@@ -138,9 +136,9 @@ def test_selective_queries(
     found = sql.selection(query)
     below = sql.selection(query, Level.STUDY, Level.SERIES)
 
-    assert [] == walked(index, first_statement(query, NAMES), found.where.values)
-    assert [] == walked(index, entity_statement(query, found), (*found.where.values, 0))
-    assert [] == walked(index, series_statement(below), (*below.where.values, 0, 0))
+    assert [] == walked(index, first_statement(query), found.where.values)
+    assert [] == walked(index, statements.entities(query, found), (*found.where.values, 0))
+    assert [] == walked(index, statements.series(below), (*below.where.values, 0, 0))
 
 
 @pytest.mark.parametrize("name", ["series_instance_uid", "sop_instance_uid"])
@@ -149,14 +147,14 @@ def test_unique_keys_alone(index: SqliteIndex, name: str) -> None:
     query = Query(Level.IMAGE, {name: OneOf(("1.2.3",))})
     found = sql.selection(query)
 
-    assert [] == walked(index, entity_statement(query, found), (*found.where.values, 0))
+    assert [] == walked(index, statements.entities(query, found), (*found.where.values, 0))
 
 
 def test_rows_of_a_page(index: SqliteIndex) -> None:
     """What was found is read by row id, with all that is above it."""
     query = Query(Level.IMAGE, {}, ("patient_name", "study_date", "modality", "instance_number"))
 
-    assert [] == walked(index, page_statement(query, query.requested), ("[1]",))
+    assert [] == walked(index, statements.page(query, query.requested), ("[1]",))
 
 
 def test_versions_of_an_instance(index: SqliteIndex) -> None:
@@ -171,4 +169,4 @@ def test_kinds_of_a_series(index: SqliteIndex) -> None:
     query = Query(Level.IMAGE, {"sop_instance_uid": OneOf(("1.2.3",))})
     within = sql.instance_conditions(query)
 
-    assert [] == walked(index, kinds_statement(within), (1, *within.values))
+    assert [] == walked(index, statements.kinds(within), (1, *within.values))

@@ -14,7 +14,7 @@ import pytest
 
 from pacsnode.dicom.attributes import UNIQUE_KEYS
 from pacsnode.errors import IndexFailure
-from pacsnode.index import sqlite
+from pacsnode.index import statements
 from pacsnode.index.connection import OLDEST_LIBRARY, connection_of, filesystem_of, open_reader, pragma, refuse_library
 from pacsnode.index.sqlite import SqliteIndex
 from pacsnode.index.writer import Request, Writer
@@ -152,9 +152,9 @@ def test_read_only_beside_a_running_node(path: Path, index: SqliteIndex) -> None
 @pytest.mark.parametrize("count", [0, 1, 6, 7, 8, 20, 21, 40])
 def test_pages_of_matches(index: SqliteIndex, monkeypatch: pytest.MonkeyPatch, level: Level, count: int) -> None:
     """Every match once and in the order of arrival, however many searches and pages it takes."""
-    monkeypatch.setattr(sqlite, "FIRST_ROWS", 7)
-    monkeypatch.setattr(sqlite, "_PAGE_IDS", 13)
-    monkeypatch.setattr(sqlite, "_PAGE_ROWS", 3)
+    monkeypatch.setattr(statements, "FIRST_ROWS", 7)
+    monkeypatch.setattr(statements, "PAGE_IDS", 13)
+    monkeypatch.setattr(statements, "PAGE_ROWS", 3)
     name = UNIQUE_KEYS[level]
     headers = [header(f"1.2.3.{n}", f"1.{n}", f"2.{n}", patient_id=f"P{n}", patient_name="Doe^J") for n in range(count)]
     index.add_many([instance(n, found) for n, found in enumerate(headers)])
