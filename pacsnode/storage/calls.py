@@ -122,7 +122,7 @@ class FileSystem:
         with os.scandir(path) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
-    def open(self, path: Path) -> BinaryIO:
+    def open(self, path: Path | str) -> BinaryIO:
         """A file for reading, unbuffered; its reads raise ObjectUnreadable. A symbolic link is not a file."""
         return _ReadFile(path, "rb", opener=_open_without_following)
 

@@ -96,7 +96,7 @@ class FilesystemStore:
         if not layout.is_key(key):
             raise ObjectNotFound("not a key of this store")
         try:
-            return self._fs.open(layout.path(self._objects, key))
+            return self._fs.open(f"{self._objects}/{key}")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise ObjectNotFound(f"no object {key}") from error
         except OSError as error:

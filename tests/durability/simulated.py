@@ -174,11 +174,11 @@ class SimulatedFileSystem(FileSystem):
     def directories(self, path: Path) -> list[str]:
         return [name for name, number in self._directory_at(path).volatile.items() if number in self._directories]
 
-    def open(self, path: Path) -> BinaryIO:
-        return io.BytesIO(self._files[self._number_of(path)].volatile)
+    def open(self, path: Path | str) -> BinaryIO:
+        return io.BytesIO(self._files[self._number_of(Path(path))].volatile)
 
     def read_into(self, path: str, buffer: memoryview) -> int:
-        return self.open(Path(path)).readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # of every binary file
+        return self.open(path).readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # of every binary file
 
     def space(self, path: Path) -> Space:
         return Space(1 << 40, None)
