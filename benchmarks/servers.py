@@ -127,6 +127,13 @@ def pacsnode_with_phases(folder: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def pacsnode_unsynced(folder: Path) -> Iterator[Server]:
+    """The same without syncs, which promises nothing: see ceilings.py."""
+    with _pacsnode(folder, "", module="benchmarks.ceilings") as server:
+        yield server
+
+
+@contextlib.contextmanager
 def _pacsnode(folder: Path, tables: str, node_keys: str = "", *, module: str = "pacsnode") -> Iterator[Server]:
     config = folder / "pacsnode.toml"
     config.write_text(
