@@ -11,9 +11,10 @@ from types import MappingProxyType
 
 from pacsnode.config import Limits
 from pacsnode.dimse import contexts, negotiation, tls
-from pacsnode.dimse.association import Association, Titles, Transport
+from pacsnode.dimse.association import Association, Titles
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
+from pacsnode.dimse.transport import Transport
 from pacsnode.errors import PeerFailure, ProtocolViolation
 from pacsnode.model import Peer, Probe, Uid
 from pacsnode.wire.command import CommandField, Element

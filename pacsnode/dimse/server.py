@@ -26,7 +26,7 @@ from pacsnode.config import Limits
 from pacsnode.dicom import part10
 from pacsnode.dimse import contexts, negotiation, waiting
 from pacsnode.dimse.admission import Admission
-from pacsnode.dimse.association import Association, Service, Titles, Transport, serve_operations
+from pacsnode.dimse.association import Association, Service, Titles, serve_operations
 from pacsnode.dimse.complaints import Complaints
 from pacsnode.dimse.connection import Connection, SecureConnection
 from pacsnode.dimse.crumbs import Allowances
@@ -34,6 +34,7 @@ from pacsnode.dimse.negotiation import Rejection, Request
 from pacsnode.dimse.observer import NOBODY, Observer
 from pacsnode.dimse.reception import Reception, caller_of
 from pacsnode.dimse.tls import explained
+from pacsnode.dimse.transport import Transport
 from pacsnode.dimse.waiting import WaitingRoom
 from pacsnode.errors import PacsNodeError, PeerFailure, PeerSilent, ProtocolViolation
 from pacsnode.model import Uid
