@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import IO, Any, cast
 
 from pacsnode.codec.codecs import Codec
+from pacsnode.codec.core import SharedCore
 from pacsnode.dicom.pixels import PixelDescription
 from pacsnode.errors import (
     CodecCrashed,
@@ -48,6 +49,7 @@ class Limits:
     cpu_seconds: int = 60
     seconds: float = 120.0
     niceness: int = 0
+    is_beside_caller: bool = False  # on the core of the thread that waits for it, which is less work for both
 
 
 class Sandbox:
@@ -100,7 +102,7 @@ class Sandbox:
         self._starter.shutdown()
 
     def _ask(self, what: bytes, pixels: PixelDescription, frame: bytes) -> bytes:
-        with self._process() as process:
+        with self._process() as process, process.core:
             return process.ask(what, pixels, frame, self._limits)
 
     @contextlib.contextmanager
@@ -188,6 +190,8 @@ class _Process:
         self._requests, self._replies = cast(IO[bytes], self._child.stdin), cast(IO[bytes], self._child.stdout)
         self._events = select.poll()
         self._events.register(self._replies, select.POLLIN)
+        self.core = SharedCore(self.pid) if limits.is_beside_caller else contextlib.nullcontext()
+        """To be in while it is asked."""
         self._is_fat = False  # has it memory of large frames?
 
     def wait_until_ready(self) -> None:
