@@ -5,7 +5,6 @@ Waking a core that sleeps costs either of them some 20 µs, and what they give e
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 
@@ -24,16 +23,20 @@ class SharedCore:
         self._before: set[int] | None = None  # where the thread could go
 
     def __enter__(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             cores, core = os.sched_getaffinity(0), _sched_getcpu()
             os.sched_setaffinity(0, (core,))
             self._before = cores
             if core != self._core:
                 os.sched_setaffinity(self._pid, (core,))
                 self._core = core
+        except OSError:  # not allowed, or the process has ended
+            return
 
     def __exit__(self, *_: object) -> None:
         before, self._before = self._before, None
         if before is not None:
-            with contextlib.suppress(OSError):  # they may have been taken from us: then it stays where it is
+            try:
                 os.sched_setaffinity(0, before)
+            except OSError:  # those were taken from us: it stays where it is
+                return

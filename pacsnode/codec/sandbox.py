@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -102,15 +102,11 @@ class Sandbox:
         self._starter.shutdown()
 
     def _ask(self, what: bytes, pixels: PixelDescription, frame: bytes) -> bytes:
-        with self._process() as process, process.core:
-            return process.ask(what, pixels, frame, self._limits)
-
-    @contextlib.contextmanager
-    def _process(self) -> Iterator[_Process]:
         with self._turns:
             process = self._idle_one() or self._start()
             try:
-                yield process
+                with process.core:
+                    made = process.ask(what, pixels, frame, self._limits)
             except CodecRefused:
                 self._take_back(process)
                 raise
@@ -118,6 +114,7 @@ class Sandbox:
                 self._forget(process)
                 raise
             self._take_back(process)
+            return made
 
     def _idle_one(self) -> _Process | None:
         while True:
