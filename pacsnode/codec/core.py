@@ -21,8 +21,11 @@ class SharedCore:
         self._pid = pid
         self._core: int | None = None  # that the process is on
         self._before: set[int] | None = None  # where the thread could go
+        self._is_allowed = True
 
     def __enter__(self) -> None:
+        if not self._is_allowed:
+            return
         try:
             cores, core = os.sched_getaffinity(0), _sched_getcpu()
             os.sched_setaffinity(0, (core,))
@@ -30,7 +33,9 @@ class SharedCore:
             if core != self._core:
                 os.sched_setaffinity(self._pid, (core,))
                 self._core = core
-        except OSError:  # not allowed, or the process has ended
+        except PermissionError:  # as below the systemd unit
+            self._is_allowed = False
+        except OSError:  # the process has ended
             return
 
     def __exit__(self, *_: object) -> None:
