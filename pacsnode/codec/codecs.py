@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import version
 from types import MappingProxyType
 
 from pacsnode.dicom.pixels import PixelDescription
@@ -108,6 +107,8 @@ _NATIVE_PHOTOMETRIC: Mapping[str, str] = MappingProxyType(
 
 def codec_version(codec: Codec) -> str:
     """Library and version of a codec: what was refused by another one may be tried again."""
+    from importlib.metadata import version  # codec processes start faster without
+
     library = _TRAITS[codec].library
     return f"{library} {version(library)}"
 

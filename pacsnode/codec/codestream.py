@@ -27,7 +27,7 @@ class StreamHead:
     adobe_transform: int | None = None
 
 
-def of_jpeg_2000(stream: bytes) -> StreamHead:
+def of_jpeg_2000(stream: bytes | memoryview) -> StreamHead:
     """The SIZ segment (ISO 15444-1 A.5.1). Raises CodecRefused where it is none, or of subsampled components."""
     try:
         soc, siz, _, _, x, y, x_off, y_off, _, _, _, _, samples = _SIZ.unpack_from(stream)
@@ -42,7 +42,7 @@ def of_jpeg_2000(stream: bytes) -> StreamHead:
     return StreamHead(y - y_off, x - x_off, samples, (depth & 0x7F) + 1, bool(depth & 0x80))
 
 
-def of_jpeg(stream: bytes) -> StreamHead:
+def of_jpeg(stream: bytes | memoryview) -> StreamHead:
     """The frame header of JPEG and JPEG-LS (ISO 10918-1 B.2.2). Raises CodecRefused where there is none."""
     at, adobe = 2, None
     try:

@@ -24,12 +24,12 @@ from pacsnode.model import Uid
 _Array = npt.NDArray[Any]
 
 
-def encode(codec: Codec, pixels: PixelDescription, frame: bytes) -> bytes:
+def encode(codec: Codec, pixels: PixelDescription, frame: memoryview) -> bytes:
     """One native frame as a codestream. Raises CodecRefused."""
     return _ENCODERS[codec](pixels, frame)
 
 
-def decode(transfer_syntax_uid: Uid, pixels: PixelDescription, stream: bytes) -> memoryview:
+def decode(transfer_syntax_uid: Uid, pixels: PixelDescription, stream: memoryview) -> memoryview:
     """One codestream as a native frame. Raises CodecRefused."""
     native = _DECODERS[FAMILIES[transfer_syntax_uid]](pixels, stream)
     if len(native) != pixels.frame_bytes:
@@ -37,14 +37,14 @@ def decode(transfer_syntax_uid: Uid, pixels: PixelDescription, stream: bytes) ->
     return native
 
 
-def _encode_htj2k(pixels: PixelDescription, frame: bytes) -> bytes:
+def _encode_htj2k(pixels: PixelDescription, frame: memoryview) -> bytes:
     from imagecodecs._htj2k import htj2k_encode
 
     # Without colour transformation, so that the Photometric Interpretation stays what it is.
     return bytes(htj2k_encode(_array(pixels, frame), reversible=True, rgb=False, planar=False))
 
 
-def _encode_jpeg_ls(pixels: PixelDescription, frame: bytes) -> bytes:
+def _encode_jpeg_ls(pixels: PixelDescription, frame: memoryview) -> bytes:
     import jpeg_ls
 
     words = _within_bits_stored(pixels, frame)
@@ -53,63 +53,62 @@ def _encode_jpeg_ls(pixels: PixelDescription, frame: bytes) -> bytes:
     return bytes(jpeg_ls.encode_pixel_data(_narrowed(pixels, words), **_options(pixels)))
 
 
-def _encode_jpeg_2000(pixels: PixelDescription, frame: bytes) -> bytes:
+def _encode_jpeg_2000(pixels: PixelDescription, frame: memoryview) -> bytes:
     from openjpeg.utils import encode_pixel_data
 
     words = _within_bits_stored(pixels, frame)
     return bytes(encode_pixel_data(_narrowed(pixels, words), use_mct=False, **_options(pixels)))
 
 
-def _encode_rle(pixels: PixelDescription, frame: bytes) -> bytes:
+def _encode_rle(pixels: PixelDescription, frame: memoryview) -> bytes:
     from rle.utils import encode_pixel_data
 
-    if pixels.is_planar:
-        frame = _array(pixels, frame, planes_first=True).transpose(1, 2, 0).tobytes()
-    return bytes(encode_pixel_data(frame, byteorder="<", **_options(pixels)))
+    by_pixel = _array(pixels, frame, planes_first=True).transpose(1, 2, 0) if pixels.is_planar else frame
+    return bytes(encode_pixel_data(by_pixel.tobytes(), byteorder="<", **_options(pixels)))
 
 
-def _decode_htj2k(pixels: PixelDescription, stream: bytes) -> memoryview:
+def _decode_htj2k(pixels: PixelDescription, stream: memoryview) -> memoryview:
     from imagecodecs._htj2k import htj2k_decode
 
     head = _checked(codestream.of_jpeg_2000(stream), pixels)
     return _native(pixels, head, htj2k_decode(stream, planar=False))
 
 
-def _decode_jpeg_2000(pixels: PixelDescription, stream: bytes) -> memoryview:
+def _decode_jpeg_2000(pixels: PixelDescription, stream: memoryview) -> memoryview:
     from openjpeg.utils import decode_pixel_data
 
     head = _checked(codestream.of_jpeg_2000(stream), pixels)
-    return _native(pixels, head, _words(head, bytes(decode_pixel_data(stream, version=2))))
+    return _native(pixels, head, _words(head, bytes(decode_pixel_data(bytes(stream), version=2))))
 
 
-def _decode_jpeg_ls(pixels: PixelDescription, stream: bytes) -> memoryview:
+def _decode_jpeg_ls(pixels: PixelDescription, stream: memoryview) -> memoryview:
     import jpeg_ls
 
     head = _checked(codestream.of_jpeg(stream), pixels)
-    decoded, told = jpeg_ls.decode_pixel_data(stream)
+    decoded, told = jpeg_ls.decode_pixel_data(bytes(stream))
     words = _words(head, decoded)
     if head.samples > 1 and told["interleave_mode"] == 0:
         words = _interleaved(head, words)
     return _native(pixels, head, words)
 
 
-def _decode_rle(pixels: PixelDescription, stream: bytes) -> memoryview:
+def _decode_rle(pixels: PixelDescription, stream: memoryview) -> memoryview:
     from rle.utils import decode_pixel_data
 
-    decoded = decode_pixel_data(stream, version=2, byteorder="<", **_options(pixels))
+    decoded = decode_pixel_data(bytes(stream), version=2, byteorder="<", **_options(pixels))
     head = StreamHead(pixels.rows, pixels.columns, pixels.samples, pixels.bits_allocated)
     words = np.frombuffer(decoded, f"<u{pixels.bits_allocated // 8}")
     return _native(pixels, head, _interleaved(head, words) if pixels.samples > 1 else words)
 
 
-def _decode_jpeg_lossless(pixels: PixelDescription, stream: bytes) -> memoryview:
+def _decode_jpeg_lossless(pixels: PixelDescription, stream: memoryview) -> memoryview:
     from libjpeg.utils import decode_pixel_data
 
     head = _checked(codestream.of_jpeg(stream), pixels)
-    return _native(pixels, head, _words(head, bytes(decode_pixel_data(stream, version=2))))
+    return _native(pixels, head, _words(head, bytes(decode_pixel_data(bytes(stream), version=2))))
 
 
-def _decode_jpeg(pixels: PixelDescription, stream: bytes) -> memoryview:
+def _decode_jpeg(pixels: PixelDescription, stream: memoryview) -> memoryview:
     head = codestream.of_jpeg(stream)
     if pixels.samples == 3:
         is_rgb = head.component_ids == b"RGB" or head.adobe_transform == 0
@@ -118,7 +117,7 @@ def _decode_jpeg(pixels: PixelDescription, stream: bytes) -> memoryview:
     return _decode_jpeg_lossless(pixels, stream)
 
 
-_ENCODERS: Mapping[Codec, Callable[[PixelDescription, bytes], bytes]] = MappingProxyType(
+_ENCODERS: Mapping[Codec, Callable[[PixelDescription, memoryview], bytes]] = MappingProxyType(
     {
         Codec.HTJ2K: _encode_htj2k,
         Codec.JPEG_LS: _encode_jpeg_ls,
@@ -126,7 +125,7 @@ _ENCODERS: Mapping[Codec, Callable[[PixelDescription, bytes], bytes]] = MappingP
         Codec.RLE: _encode_rle,
     }
 )
-_DECODERS: Mapping[Family, Callable[[PixelDescription, bytes], memoryview]] = MappingProxyType(
+_DECODERS: Mapping[Family, Callable[[PixelDescription, memoryview], memoryview]] = MappingProxyType(
     {
         Family.HTJ2K: _decode_htj2k,
         Family.JPEG_2000: _decode_jpeg_2000,
@@ -152,7 +151,7 @@ def _options(pixels: PixelDescription) -> dict[str, Any]:
     }
 
 
-def _array(pixels: PixelDescription, frame: bytes, *, planes_first: bool = False) -> _Array:
+def _array(pixels: PixelDescription, frame: memoryview, *, planes_first: bool = False) -> _Array:
     words = np.frombuffer(frame, f"<{'i' if pixels.is_signed else 'u'}{pixels.bits_allocated // 8}")
     if pixels.samples == 1:
         return words.reshape(pixels.rows, pixels.columns)
@@ -161,7 +160,7 @@ def _array(pixels: PixelDescription, frame: bytes, *, planes_first: bool = False
     return words.reshape(pixels.rows, pixels.columns, pixels.samples)
 
 
-def _within_bits_stored(pixels: PixelDescription, frame: bytes) -> _Array:
+def _within_bits_stored(pixels: PixelDescription, frame: memoryview) -> _Array:
     """The words of a frame, which this codec would cut to Bits Stored. Raises CodecRefused where that loses bits."""
     words = _array(pixels, frame)
     if pixels.bits_stored < pixels.bits_allocated:

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import IO, Any, cast
 
 from pacsnode.codec.codecs import Codec
+from pacsnode.codec.core import SharedCore
 from pacsnode.dicom.pixels import PixelDescription
 from pacsnode.errors import (
     CodecCrashed,
@@ -34,6 +35,7 @@ from pacsnode.model import Uid
 WORKER: Sequence[str] = (sys.executable, "-I", "-m", "pacsnode.codec.worker")
 _START_SECONDS = 60.0
 _MAX_REPLY_BYTES = 4096
+_MAX_MADE_BYTES = 1024 * 1024 * 1024
 _KEPT_BYTES = 16 * 1024 * 1024  # of memory for frames that a process keeps while it has nothing to do
 # Libraries that would start a thread for every core, each with address space of its own.
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
@@ -47,6 +49,7 @@ class Limits:
     cpu_seconds: int = 60
     seconds: float = 120.0
     niceness: int = 0
+    is_beside_caller: bool = False  # on the core of the thread that waits for it, which is less work for both
 
 
 class Sandbox:
@@ -72,11 +75,11 @@ class Sandbox:
 
     def encode(self, codec: Codec, pixels: PixelDescription, frame: bytes) -> bytes:
         """One native frame as a codestream, not verified. Raises CodecFailure."""
-        return self._ask({"codec": codec.value}, pixels, frame)
+        return self._ask(_encoding(codec), pixels, frame)
 
     def decode(self, transfer_syntax_uid: Uid, pixels: PixelDescription, stream: bytes) -> bytes:
         """One codestream as a native frame, which has the bytes that it must have. Raises CodecFailure."""
-        native = self._ask({"syntax": transfer_syntax_uid}, pixels, stream)
+        native = self._ask(_decoding(transfer_syntax_uid), pixels, stream)
         if len(native) != pixels.frame_bytes:
             raise CodecCrashed("the codec's process told of another size than its frame has")
         return native
@@ -98,16 +101,12 @@ class Sandbox:
             self._forget(process)
         self._starter.shutdown()
 
-    def _ask(self, what: dict[str, Any], pixels: PixelDescription, frame: bytes) -> bytes:
-        with self._process() as process:
-            return process.ask(what, pixels, frame, self._limits)
-
-    @contextlib.contextmanager
-    def _process(self) -> Iterator[_Process]:
+    def _ask(self, what: bytes, pixels: PixelDescription, frame: bytes) -> bytes:
         with self._turns:
             process = self._idle_one() or self._start()
             try:
-                yield process
+                with process.core:
+                    made = process.ask(what, pixels, frame, self._limits)
             except CodecRefused:
                 self._take_back(process)
                 raise
@@ -115,6 +114,7 @@ class Sandbox:
                 self._forget(process)
                 raise
             self._take_back(process)
+            return made
 
     def _idle_one(self) -> _Process | None:
         while True:
@@ -187,26 +187,26 @@ class _Process:
         self._requests, self._replies = cast(IO[bytes], self._child.stdin), cast(IO[bytes], self._child.stdout)
         self._events = select.poll()
         self._events.register(self._replies, select.POLLIN)
+        self.core = SharedCore(self.pid) if limits.is_beside_caller else contextlib.nullcontext()
+        """To be in while it is asked."""
         self._is_fat = False  # has it memory of large frames?
 
     def wait_until_ready(self) -> None:
         """Raises CodecFailure."""
         self._read_reply(time.monotonic() + _START_SECONDS)
 
-    def ask(self, what: dict[str, Any], pixels: PixelDescription, frame: bytes, limits: Limits) -> bytes:
+    def ask(self, what: bytes, pixels: PixelDescription, frame: bytes, limits: Limits) -> bytes:
         """What the process makes of a frame. Raises CodecRefused, after which it is as good as before, or another
         CodecFailure, after which it is of no more use."""
         deadline = time.monotonic() + limits.seconds
         try:
             self._give(frame)
-            request = json.dumps({**what, "size": len(frame), "cpu_seconds": limits.cpu_seconds})
-            self._requests.write(b"%s\t%s\n" % (request.encode(), _told(pixels)))
+            self._requests.write(b"%d %d\t%s\t%s\n" % (len(frame), limits.cpu_seconds, what, _told(pixels)))
             reply = self._read_reply(deadline)
             self._is_fat |= len(frame) > _KEPT_BYTES
-            if "size" in reply:
-                size = int(reply["size"])
-                self._is_fat |= size > _KEPT_BYTES
-                return _read(self._made, size)
+            if isinstance(reply, int):
+                self._is_fat |= reply > _KEPT_BYTES
+                return _read(self._made, reply)
         except (OSError, ValueError, TypeError) as error:
             raise CodecCrashed(f"the codec's process ended: {self._ending()}") from error
         for word, make in _FAILURES.items():
@@ -245,7 +245,7 @@ class _Process:
         os.close(self._given)
         os.close(self._made)
 
-    def _read_reply(self, deadline: float) -> dict[str, Any]:
+    def _read_reply(self, deadline: float) -> dict[str, Any] | int:
         line = b""
         while not line.endswith(b"\n"):
             left = deadline - time.monotonic()
@@ -257,6 +257,8 @@ class _Process:
             line += piece
             if len(line) > _MAX_REPLY_BYTES:
                 raise CodecCrashed("the codec's process said what it should not")
+        if line[:-1].isdigit():
+            return int(line)
         reply = json.loads(line)
         if not isinstance(reply, dict):
             raise CodecCrashed("the codec's process said what it should not")
@@ -280,6 +282,16 @@ def _reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 
+@lru_cache
+def _encoding(codec: Codec) -> bytes:
+    return json.dumps({"codec": codec.value}).encode()
+
+
+@lru_cache(maxsize=64)
+def _decoding(transfer_syntax_uid: Uid) -> bytes:
+    return json.dumps({"syntax": transfer_syntax_uid}).encode()
+
+
 @lru_cache(maxsize=64)  # 30 µs each, and the frames of an object have one description
 def _told(pixels: PixelDescription) -> bytes:
     return json.dumps(asdict(pixels)).encode()
@@ -293,7 +305,9 @@ def _write(descriptor: int, content: bytes) -> None:
 
 def _read(descriptor: int, size: int) -> bytes:
     """Raises ValueError where that much is not there."""
+    if not 0 < size <= _MAX_MADE_BYTES:
+        raise ValueError("no size of a frame")
     content = os.pread(descriptor, size, 0)
-    if len(content) != size or not size:
+    if len(content) != size:
         raise ValueError("fewer bytes than told")
     return content

@@ -1,22 +1,25 @@
 """The codec process: takes a frame, answers with a frame, and nothing else. Started by ``sandbox``.
 
-Requests and replies are lines of JSON on standard input and output, in a request followed by a tabulator and what
-describes the pixels; frames are in two files in memory, whose descriptors come as arguments. It dies with its parent,
-and of the first thing that goes wrong in a codec.
+Requests and replies are lines on standard input and output. A request is the bytes of its frame and the seconds of CPU
+for it, what to do as JSON, and what describes the pixels as JSON, with tabulators between; a reply is the bytes of the
+result, or JSON that tells why there is none. Frames are in two files in memory, whose descriptors come as arguments. It
+dies with its parent, and of the first thing that goes wrong in a codec.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
+import mmap
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any
 
 from pacsnode.codec import engines
 from pacsnode.codec.codecs import Codec
@@ -28,47 +31,42 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _MAX_FILE_BYTES = 1024 * 1024 * 1024
 _MAX_DESCRIPTORS = 64
 
-Encode = Callable[[Codec, PixelDescription, bytes], bytes]
-Decode = Callable[[Uid, PixelDescription, bytes], bytes | memoryview]
+Encode = Callable[[Codec, PixelDescription, memoryview], bytes]
+Decode = Callable[[Uid, PixelDescription, memoryview], bytes | memoryview]
 
 
 def main(encode: Encode, decode: Decode) -> None:
     """Serve until standard input ends. Arguments: parent, both descriptors, bytes of address space, niceness."""
     parent, given, made, memory_bytes, niceness = map(int, sys.argv[1:6])
     _confine(parent, memory_bytes, niceness)
-    requests, replies = sys.stdin.buffer, sys.stdout.buffer
+    gc.freeze()  # what is imported stays, and need not be looked at again and again
+    frames, replies, cpu = _Frames(given), sys.stdout.fileno(), _CpuLimit()
     answer(replies, {"ready": True})
-    for line in requests:
-        told, _, description = line.partition(b"\t")
-        request = json.loads(told)
-        _allow_cpu(request["cpu_seconds"])
-        reply = _reply(request, description, given, made, encode, decode)
+    for line in sys.stdin.buffer:
+        numbers, _, told = line.partition(b"\t")
+        size, seconds = map(int, numbers.split())
+        cpu.allow(seconds)
+        reply = _reply(told, frames, size, made, encode, decode)
         answer(replies, reply)
-        if reply.get("spent"):
+        if isinstance(reply, dict) and reply.get("spent"):
             return
 
 
-def answer(replies: BinaryIO, reply: dict[str, Any]) -> None:
-    """Write one line."""
-    replies.write(json.dumps(reply).encode() + b"\n")
-    replies.flush()
+def answer(replies: int, reply: dict[str, Any] | int) -> None:
+    """Write one line: bytes of the result, or what there is instead of one."""
+    os.write(replies, b"%d\n" % reply if isinstance(reply, int) else json.dumps(reply).encode() + b"\n")
 
 
-def _reply(
-    request: dict[str, Any], description: bytes, given: int, made: int, encode: Encode, decode: Decode
-) -> dict[str, Any]:
+def _reply(told: bytes, frames: _Frames, size: int, made: int, encode: Encode, decode: Decode) -> dict[str, Any] | int:
     try:
-        pixels = _pixels(description)
-        frame = os.pread(given, request["size"], 0)
-        result: bytes | memoryview
-        if "codec" in request:
-            result = encode(Codec(request["codec"]), pixels, frame)
-        else:
-            result = decode(Uid(request["syntax"]), pixels, frame)
-        left = memoryview(result)
+        what, pixels = _request(told)
+        frame = frames.first(size)
+        left = result = memoryview(
+            encode(what, pixels, frame) if isinstance(what, Codec) else decode(what, pixels, frame)
+        )
         while left:
             left = left[os.pwrite(made, left, len(result) - len(left)) :]
-        return {"size": len(result)}
+        return len(result)
     except CodecRefused as error:
         return {"refused": str(error)}
     except MemoryError:
@@ -77,9 +75,27 @@ def _reply(
         return {"failed": type(error).__name__, "spent": True}
 
 
+class _Frames:
+    """The file that frames are given in, mapped once and not copied from."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._mapped = memoryview(b"")
+
+    def first(self, size: int) -> memoryview:
+        """So many bytes of it, until the next request. It is never shorter than it was, but while nobody looks."""
+        if size > len(self._mapped):
+            self._mapped = memoryview(mmap.mmap(self._descriptor, 0, prot=mmap.PROT_READ))
+        return self._mapped[:size]
+
+
 @lru_cache(maxsize=64)  # the frames of an object have one description
-def _pixels(description: bytes) -> PixelDescription:
-    return PixelDescription(**json.loads(description))
+def _request(told: bytes) -> tuple[Codec | Uid, PixelDescription]:
+    """What to do, with which pixels."""
+    what, _, description = told.partition(b"\t")
+    request = json.loads(what)
+    pixels = PixelDescription(**json.loads(description))
+    return Codec(request["codec"]) if "codec" in request else Uid(request["syntax"]), pixels
 
 
 def _confine(parent: int, memory_bytes: int, niceness: int) -> None:
@@ -98,11 +114,19 @@ def _confine(parent: int, memory_bytes: int, niceness: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MAX_DESCRIPTORS, _MAX_DESCRIPTORS))
 
 
-def _allow_cpu(seconds: int) -> None:
-    """The limit is one of the whole process: this many more seconds."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+class _CpuLimit:
+    """The limit is one of the whole process, in seconds."""
+
+    def __init__(self) -> None:
+        self._limit = 0
+
+    def allow(self, seconds: int) -> None:
+        """This many more."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        limit = int(used.ru_utime + used.ru_stime) + 1 + seconds
+        if limit != self._limit:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+            self._limit = limit
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, BinaryIO
+from typing import IO
 
 from pacsnode.archive import Archive
 from pacsnode.codec.codecs import Codec
 from pacsnode.codec.images import Coder, Encoding, Scratch, open_image, verify
 from pacsnode.compression import replacing
+from pacsnode.compression.reader import Reader
 from pacsnode.compression.replacing import Encoded
 from pacsnode.errors import CodecRefused
-from pacsnode.model import Instance, StoredObject
+from pacsnode.model import Instance
 
 _PIECE_BYTES = 1024 * 1024
-_IN_MEMORY_BYTES = 8 * 1024 * 1024
 
 
 class Attempts:
@@ -27,6 +25,7 @@ class Attempts:
         self._archive = archive
         self._coder = coder
         self._scratch = scratch
+        self._reader = Reader(archive.store)
 
     def encode(self, before: Instance, codec: Codec) -> Encoded:
         """An upload that holds the verified encoding, to be put in place or aborted.
@@ -53,7 +52,7 @@ class Attempts:
     def made(self, before: Instance, codec: Codec) -> Iterator[tuple[IO[bytes], int]]:
         """The new data set, verified, in a file that stands at its beginning, and its size. Raises as ``encode``."""
         stored, scratch, coder = before.stored, self._scratch, self._coder
-        with self._whole(stored) as source, scratch.open() as made:
+        with self._reader.opened(stored) as source, scratch.open() as made:
             with open_image(source, stored.size, stored.transfer_syntax_uid, scratch) as image:
                 for chunk in Encoding(image, codec, coder, scratch).chunks():
                     made.write(chunk)
@@ -64,19 +63,3 @@ class Attempts:
                 verify(image, made, size, codec.transfer_syntax_uid, coder)
             made.seek(0)
             yield made, size
-
-    @contextmanager
-    def _whole(self, stored: StoredObject) -> Iterator[BinaryIO]:
-        """The data set as it came, from its beginning. Raises ObjectDamaged, ObjectNotFound."""
-        store = self._archive.store
-        if stored.size > _IN_MEMORY_BYTES:
-            replacing.must_be_whole(store, stored)
-        with store.open(stored.key) as source:
-            source.seek(stored.offset)
-            if stored.size > _IN_MEMORY_BYTES:
-                yield source
-                return
-            content = source.read()  # once, for all that is done with it
-        if hashlib.sha256(content).hexdigest() != stored.digest:
-            raise replacing.not_what_came(stored)
-        yield io.BytesIO(content)

@@ -6,20 +6,19 @@ does or takes back.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pacsnode.archive import Archive
 from pacsnode.compression.database import CompressionState, Replacement
+from pacsnode.compression.reader import Reader
 from pacsnode.errors import ObjectDamaged, ObjectNotFound
 from pacsnode.model import Arrival, Instance, Key, Original, StoredObject, Uid
 from pacsnode.storage import layout
-from pacsnode.storage.store import Store, Upload
+from pacsnode.storage.store import Upload
 
 _PAGE = 100
-_PIECE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +52,13 @@ def arrival_of(before: Instance, transfer_syntax_uid: Uid) -> Arrival:
     )
 
 
-def must_be_whole(store: Store, stored: StoredObject) -> None:
-    """Read the data set to its end. Raises ObjectDamaged where it is not the one with this digest, ObjectNotFound."""
-    with store.open(stored.key) as source:
-        source.seek(stored.offset)
-        digest = hashlib.sha256()
-        while piece := source.read(_PIECE_BYTES):  # hashlib's own way makes and clears 256 KiB for the smallest one
-            digest.update(piece)
-    if digest.hexdigest() != stored.digest:
-        raise not_what_came(stored)
-
-
-def not_what_came(stored: StoredObject) -> ObjectDamaged:
-    """The error that tells so."""
-    return ObjectDamaged(f"{stored.key}: the data set's SHA-256 is not the one recorded when it was stored")
-
-
 class Replacer:
     """Replaces objects, and removes those that were replaced when ``may_go`` says so of the new one's key."""
 
     def __init__(self, archive: Archive, state: CompressionState, may_go: Callable[[Key], bool]) -> None:
         self._archive = archive
         self._state = state
+        self._reader = Reader(archive.store)
         self._may_go = may_go
 
     def replace(self, batch: Sequence[Encoded]) -> list[Replacement]:
@@ -128,7 +112,7 @@ class Replacer:
     def _is_whole(self, stored: StoredObject) -> bool:
         """Read it once more, from the disk."""
         try:
-            must_be_whole(self._archive.store, stored)
+            self._reader.check(stored)
         except (ObjectDamaged, ObjectNotFound):
             return False
         return True

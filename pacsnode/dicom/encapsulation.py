@@ -93,7 +93,7 @@ def locate(source: BinaryIO, size: int, transfer_syntax_uid: Uid) -> PixelLayout
     """
     base = source.tell()
     walker = DataSetWalker(transfer_syntax_uid, pixels.DESCRIBING_TAGS, noted=_NOTED)
-    skim(source, walker)
+    skim(source, walker, size)
     elements = walker.finish()
     place = elements.places.get(PIXEL_DATA)
     if place is None:

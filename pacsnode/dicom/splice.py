@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pacsnode.errors import ObjectDamaged
 
 _PIECE_BYTES = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Bytes of a data set, counted from its beginning."""
 
     begin: int
@@ -24,8 +22,7 @@ class Stretch:
         return self.end - self.begin
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """What comes instead of a stretch."""
 
     stretch: Stretch

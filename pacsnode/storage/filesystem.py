@@ -41,6 +41,7 @@ class FilesystemStore:
         staging_bytes: int = STAGING_BYTES,
         fs: FileSystem | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        cpu_time: Callable[[], float] = time.thread_time,
         read_only: bool = False,
     ) -> None:
         """Create the folders where they are missing. Raises StoreError where nothing can be stored there.
@@ -50,7 +51,7 @@ class FilesystemStore:
         self._fs = fs or FileSystem()
         self._objects, spool_folder = root.absolute() / "objects", root.absolute() / "spool"
         self._syncs = Syncs(self._fs)
-        self._spool = Spool(spool_folder, self._fs, self._syncs, monotonic)
+        self._spool = Spool(spool_folder, self._fs, self._syncs, cpu_time)
         self.quarantine = Quarantine(root.absolute() / "quarantine", self._objects, self._fs, self._syncs)
         """Where ``set_aside`` puts objects."""
         self.trash = Trash(root.absolute() / "trash", self._objects, self._fs, self._syncs)

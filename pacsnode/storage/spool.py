@@ -1,8 +1,8 @@
 """Files in the making: grown in the spool folder, linked to their final name when they are whole and durable.
 
 ext4 gives a file an inode near its directory's and passes over those freed in the last minutes one by one: after many
-deletions a creation takes 0.5 ms and more instead of 0.02. So every few thousand files begin a new folder in the
-spool, and these lie apart on the disk.
+deletions a creation takes 0.1 to 1 ms instead of 0.02. So every few thousand files begin a new folder in the spool, and
+these lie apart on the disk.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import re
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,21 +22,27 @@ from pacsnode.storage.syncs import Syncs
 _NAME = re.compile(r"[0-9a-f]{32}\.part")
 _FOLDER = re.compile(r"[0-9a-f]{8}")
 _FILES_PER_FOLDER = 4096
-_SLOW_SECONDS = 0.0003
-_SLOW_COSTS = 256  # a folder whose files take long to create is left for another one soon
+_SLOW_SECONDS = 0.00006  # of the processor
+_PATIENCE = (
+    16  # slow creations, more than others, for which a folder is left; for the next one more, until some are fast
+)
+_KEPT_BEHIND = 16  # while they are there, the file system has reason to put the next one elsewhere
 
 
 class Spool:
     """The folder, in the same file system as the objects. Safe to use from several threads; raises OSError."""
 
-    def __init__(self, folder: Path, fs: FileSystem, syncs: Syncs, monotonic: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, fs: FileSystem, syncs: Syncs, cpu_time: Callable[[], float]) -> None:
         self.fs = fs
         self.syncs = syncs
         self._folder = folder
-        self._monotonic = monotonic
+        self._cpu_time = cpu_time
         self._lock = threading.Lock()
         self._current: Path | None = None  # the folder that new files are made in
         self._left = 0  # how many more
+        self._behind: deque[Path] = deque()  # folders that were left
+        self._slow = 0  # creations in the current folder, more than others
+        self._patience = _PATIENCE
 
     def new_file(self) -> SpoolFile:
         """A file that does not exist before its first byte."""
@@ -43,14 +50,13 @@ class Spool:
 
     def create(self) -> tuple[Path, int]:
         """An empty file, and the descriptor to write it."""
-        began = self._monotonic()
+        began = self._cpu_time()
         try:
             created = self._create()
         except FileNotFoundError:  # somebody removed the folder behind our back
-            self._spend(_FILES_PER_FOLDER)
+            self._give_up()
             created = self._create()
-        if self._monotonic() - began > _SLOW_SECONDS:
-            self._spend(_SLOW_COSTS)
+        self._judge(self._cpu_time() - began)
         return created
 
     def probe(self, objects: Path) -> None:
@@ -89,19 +95,37 @@ class Spool:
     def _place(self) -> Path:
         with self._lock:
             if self._current is None or self._left <= 0:
-                if self._current is not None:
-                    self._remove(self._current)
-                self._current = None
+                self._leave()
                 folder = self._folder / secrets.token_hex(4)
                 self.fs.make_directory(folder)
                 self.syncs.directory(self._folder)
-                self._current, self._left = folder, _FILES_PER_FOLDER
+                self._current, self._left, self._slow = folder, _FILES_PER_FOLDER, 0
             self._left -= 1
             return self._current
 
-    def _spend(self, files: int) -> None:
+    def _leave(self) -> None:
+        if self._current is not None:
+            self._behind.append(self._current)
+            self._current = None
+        if len(self._behind) > _KEPT_BEHIND:
+            self._remove(self._behind.popleft())
+
+    def _judge(self, took: float) -> None:
+        """Leave a folder in which most files take long to create, as long as that is of use."""
         with self._lock:
-            self._left -= files
+            if took > _SLOW_SECONDS:
+                self._slow += 1
+            elif self._slow:
+                self._slow -= 1
+            else:
+                self._patience = _PATIENCE
+            if self._slow >= self._patience:
+                self._patience += _PATIENCE
+                self._left = 0
+
+    def _give_up(self) -> None:
+        with self._lock:
+            self._left = 0
 
     def _remove(self, folder: Path) -> None:
         """Where it is not empty, the next ``sweep`` does it."""

@@ -14,10 +14,11 @@ from pacsnode.dicom.pixels import PixelDescription
 from pacsnode.model import Uid
 
 
-def lies(_: Codec, pixels: PixelDescription, frame: bytes) -> bytes:
+def lies(_: Codec, pixels: PixelDescription, frame: memoryview) -> bytes:
     """One pixel is another one, in the middle of the frame."""
-    at = len(frame) // 2
-    return engines.encode(_, pixels, frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :])
+    other = bytearray(frame)
+    other[len(other) // 2] ^= 1
+    return engines.encode(_, pixels, memoryview(other))
 
 
 def crashes(*_: object) -> bytes:
@@ -55,12 +56,12 @@ def babbles(*_: object) -> bytes:
     return b"x"
 
 
-FAULTS: dict[str, Callable[[Codec, PixelDescription, bytes], bytes]] = {
+FAULTS: dict[str, Callable[[Codec, PixelDescription, memoryview], bytes]] = {
     fault.__name__: fault for fault in (lies, crashes, hangs, spins, eats, fails, babbles)
 }
 
 
-def decode_too_little(uid: Uid, pixels: PixelDescription, stream: bytes) -> bytes | memoryview:
+def decode_too_little(uid: Uid, pixels: PixelDescription, stream: memoryview) -> bytes | memoryview:
     """A frame that is one byte short."""
     return engines.decode(uid, pixels, stream)[:-1]
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,15 @@ def test_the_process_is_confined(sandbox: Sandbox) -> None:
     assert str(Limits().memory_bytes) == told("Max address space")[3]
     assert pid == os.getsid(pid)
     assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.parametrize("fault", [None, "fails"])
+def test_a_process_beside_its_caller(fault: str | None) -> None:
+    """It has one core, and the caller all that it had before, whatever became of the frame."""
+    before, limits = os.sched_getaffinity(0), Limits(is_beside_caller=True)
+    with Sandbox(1, limits) if fault is None else faulty(fault, limits) as sandbox:
+        with nullcontext() if fault is None else pytest.raises(CodecCrashed):
+            sandbox.encode(Codec.HTJ2K, GREY, native(GREY))
+
+        assert before == os.sched_getaffinity(0)
+        assert [1] * (fault is None) == [len(os.sched_getaffinity(pid)) for pid in sandbox.process_ids()]

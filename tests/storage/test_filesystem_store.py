@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import itertools
 import json
 import os
 import random
@@ -433,30 +432,6 @@ def test_a_store_for_reading_creates_nothing(tmp_path: Path) -> None:
 
     assert [] == list(store.keys())
     assert [] == list(tmp_path.iterdir())
-
-
-def test_files_in_the_making_move_to_another_folder(tmp_path: Path) -> None:
-    """A folder in which files take long to create is given up, and removed as soon as nothing is in it."""
-    ticks = itertools.count(step=0.001)
-    store = FilesystemStore(tmp_path, monotonic=lambda: next(ticks))
-    for _ in range(40):
-        put(store, CONTENT)
-    folders = list((tmp_path / "spool").iterdir())
-
-    assert 1 == len(folders)
-    for _ in range(40):
-        put(store, CONTENT)
-    assert folders != list((tmp_path / "spool").iterdir())
-
-
-def test_spool_folder_that_somebody_removed(tmp_path: Path) -> None:
-    """A folder in the spool that is gone is made anew; the upload succeeds."""
-    store = FilesystemStore(tmp_path)
-    put(store, CONTENT)
-    for folder in (tmp_path / "spool").iterdir():
-        folder.rmdir()
-
-    assert put(store, CONTENT).size == len(CONTENT)
 
 
 @pytest.mark.parametrize("size", [262_143, 300_000, 1_048_576 - 4096, 1_048_576, 2_500_001])
