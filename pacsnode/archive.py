@@ -16,6 +16,7 @@ from pacsnode.arrivals import Arrivals, Resends
 from pacsnode.dicom import completeness, header, part10, walk
 from pacsnode.dicom.attributes import HEADER_TAGS, Attribute
 from pacsnode.dicom.charset import Assumptions
+from pacsnode.dicom.elements import Elements
 from pacsnode.dicom.encode import SPECIFIC_CHARACTER_SET
 from pacsnode.dicom.skim import skim
 from pacsnode.errors import (
@@ -301,7 +302,7 @@ class Archive:
 
     def _walk(
         self, source: BinaryIO, key: Key, feed: _Feed, wanted: frozenset[int]
-    ) -> tuple[part10.Head, int, walk.Elements]:
+    ) -> tuple[part10.Head, int, Elements]:
         """Head, bytes of the data set, and its elements that are wanted."""
         head = part10.read_head(source)
         size = source.seek(0, os.SEEK_END) - head.offset

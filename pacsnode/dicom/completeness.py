@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydicom._uid_dict import UID_dictionary
 
 from pacsnode.dicom.coding import PIXEL_DATA
-from pacsnode.dicom.walk import Elements
+from pacsnode.dicom.elements import Elements
 from pacsnode.errors import BadDataset
 from pacsnode.model import InstanceHeader
 

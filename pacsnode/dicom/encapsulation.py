@@ -17,10 +17,11 @@ from pacsnode.dicom.coding import (
     SHORT_VRS,
     UNDEFINED_LENGTH,
 )
+from pacsnode.dicom.elements import Elements
 from pacsnode.dicom.pixels import PixelDescription
 from pacsnode.dicom.skim import skim
 from pacsnode.dicom.splice import Edit, Stretch
-from pacsnode.dicom.walk import DataSetWalker, Elements
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.errors import CodecMismatch, CodecRefused
 from pacsnode.model import Uid
 

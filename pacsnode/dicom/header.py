@@ -11,7 +11,7 @@ from functools import lru_cache
 from pacsnode.dicom import charset, items
 from pacsnode.dicom.attributes import BY_NAME, Attribute
 from pacsnode.dicom.coding import Coding, tag_name
-from pacsnode.dicom.walk import Element, Elements
+from pacsnode.dicom.elements import Element, Elements
 from pacsnode.errors import FaultyElement, MalformedUid, UidMismatch
 from pacsnode.model import Arrival, InstanceHeader, Uid
 

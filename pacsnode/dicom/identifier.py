@@ -14,6 +14,7 @@ from enum import Enum
 from pacsnode.dicom import charset, condition, keys
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME, BY_TAG, UNIQUE_KEYS, Attribute, Requirement
 from pacsnode.dicom.coding import tag_name
+from pacsnode.dicom.elements import Elements
 from pacsnode.dicom.encode import (
     FAILED_SOP_INSTANCE_UID_LIST,
     INSTANCE_AVAILABILITY,
@@ -24,7 +25,7 @@ from pacsnode.dicom.encode import (
 )
 from pacsnode.dicom.items import SequenceKey
 from pacsnode.dicom.readable import attribute_of
-from pacsnode.dicom.walk import DataSetWalker, Elements
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.errors import BadDataset, InvalidQuery
 from pacsnode.model import OBJECT_KEY, Condition, InstanceHeader, Level, OneOf, Query, Uid
 

@@ -27,8 +27,8 @@ from pacsnode.dicom.coding import (
     UNDEFINED_LENGTH,
     Coding,
 )
+from pacsnode.dicom.elements import Element
 from pacsnode.dicom.sequences import SEQUENCE_TAGS
-from pacsnode.dicom.walk import Element
 from pacsnode.model import Condition, Items, OneOf, Wildcard
 
 MAX_BYTES = 64 * 1024  # of a sequence that the index keeps: longer ones say more than anybody asks for

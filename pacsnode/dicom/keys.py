@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pacsnode.dicom import condition
 from pacsnode.dicom.attributes import Attribute
 from pacsnode.dicom.coding import Coding, tag_name
+from pacsnode.dicom.elements import Element
 from pacsnode.dicom.encode import SPECIFIC_CHARACTER_SET
 from pacsnode.dicom.items import Item, SequenceKey, decode, read_items
-from pacsnode.dicom.walk import Element
 from pacsnode.errors import InvalidQuery
 from pacsnode.model import Condition, Items
 

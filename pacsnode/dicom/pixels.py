@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pacsnode.dicom.coding import PIXEL_DATA, tag_name
+from pacsnode.dicom.elements import Elements
 from pacsnode.errors import CodecRefused
-
-if TYPE_CHECKING:
-    from pacsnode.dicom.walk import Elements  # brings pydicom along, which codec processes start faster without
 
 SAMPLES_PER_PIXEL = 0x00280002
 PHOTOMETRIC_INTERPRETATION = 0x00280004

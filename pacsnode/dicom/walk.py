@@ -9,11 +9,8 @@ completeness.py), or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Set
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Callable, Container
 from types import MappingProxyType
-from typing import NamedTuple
 
 from pacsnode.dicom import syntax
 from pacsnode.dicom.coding import (
@@ -31,62 +28,18 @@ from pacsnode.dicom.coding import (
     coding_of,
     tag_name,
 )
+from pacsnode.dicom.elements import Element, Elements, Place
 from pacsnode.dicom.inflate import Inflater
+from pacsnode.dicom.nesting import ENDLESS, Frame, Kind, Partial, Sequence, kind_of_elements
 from pacsnode.dicom.sequences import SEQUENCE_TAGS
 from pacsnode.errors import BadDataset, DatasetTooLarge, FaultyElement
 from pacsnode.model import Uid
 
 _MIB = 1024 * 1024
-_ENDLESS = 1 << 62
 _TEXTS = {vr: vr.decode("ascii") for vr in SHORT_VRS | LONG_VRS}
 _IMPLICIT_UNUSUAL = SEQUENCE_TAGS | {ITEM, ITEM_DELIMITER, SEQUENCE_DELIMITER}
 
 _Buffer = bytes | memoryview
-
-
-class Element(NamedTuple):
-    """One element as it was sent. ``vr`` is "" in implicit VR.
-
-    Of a sequence the value is its items, as they were sent, and ``vr`` "SQ"; of one that is too long there is no value.
-    ``is_implicit``: its items are in implicit VR little endian, whatever is around them.
-    """
-
-    vr: str
-    value: bytes
-    is_implicit: bool = False
-
-
-class Place(NamedTuple):
-    """Where an element of the top level is in the (inflated) stream. ``vr`` is "" in implicit VR."""
-
-    value_at: int
-    vr: str
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Elements:
-    """The wanted top-level elements that were there, by tag, with padding and all."""
-
-    by_tag: Mapping[int, Element]
-    coding: Coding
-    places: Mapping[int, Place] = field(default_factory=dict)  # of those to be noted that were there
-    repeated: frozenset[int] = frozenset()  # which of them came more than once
-
-    @property
-    def is_little_endian(self) -> bool:
-        """The order of the bytes of numbers."""
-        return self.coding.is_little_endian
-
-    @property
-    def noted(self) -> Set[int]:
-        """Tags of those to be noted that were there."""
-        return self.places.keys()
-
-    def value(self, tag: int) -> bytes:
-        """The value of an element; empty where it is absent, or a sequence."""
-        element = self.by_tag.get(tag)
-        return element.value if element is not None and element.vr != "SQ" else b""
 
 
 class DataSetWalker:
@@ -123,17 +76,17 @@ class DataSetWalker:
         self._inflater = Inflater(max_inflated_bytes) if syntax.is_deflated(transfer_syntax_uid) else None
 
         self._coding = coding_of(transfer_syntax_uid)
-        self._frames = [_Frame(_elements_kind(self._coding), self._coding, 0, _ENDLESS, False)]
+        self._frames = [Frame(kind_of_elements(self._coding), self._coding, 0, ENDLESS, False)]
         self._at = 0  # where the next header begins, perhaps far ahead of what was seen
         self._seen = 0  # bytes of the (inflated) data set so far
         self._carry = b""  # the begun header at _at
-        self._partial: _Partial | None = None
-        self._sequences: list[_Sequence] = []  # wanted ones whose bytes are not all here
+        self._partial: Partial | None = None
+        self._sequences: list[Sequence] = []  # wanted ones whose bytes are not all here
         self._count = 0
         self._found: dict[int, Element] = {}
         self._places: dict[int, Place] = {}
         self._repeated: set[int] = set()
-        self._readers: tuple[Callable[[_Buffer, int, _Frame], bool], ...] = (  # by _Kind
+        self._readers: tuple[Callable[[_Buffer, int, Frame], bool], ...] = (  # by Kind
             self._read_explicit,
             self._read_implicit,
             self._read_item,
@@ -168,7 +121,7 @@ class DataSetWalker:
         if self._at > self._seen:
             raise BadDataset(f"truncated: a value ends at byte {self._at} of {self._seen}")
         frame = self._frames[-1]
-        if frame.kind is not _Kind.PADDING and len(self._frames) > 1:
+        if frame.kind is not Kind.PADDING and len(self._frames) > 1:
             raise BadDataset(f"truncated: sequence or item at byte {frame.start} is open")
         # A single zero may begin a tag (6000,eeee); two are group 0000, which no data set has.
         if self._carry and (len(self._carry) == 1 or self._carry.strip(b"\0")):
@@ -223,7 +176,7 @@ class DataSetWalker:
         if self._count > self._max_elements:
             raise DatasetTooLarge(f"more than {self._max_elements} elements")
 
-    def _read_explicit(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_explicit(self, data: _Buffer, base: int, frame: Frame) -> bool:
         """The hot loop: ordinary elements of explicit VR. False when the data has no further whole header.
 
         What most wanted values need of ``_keep`` is done in here: a call for each is a third of the walk.
@@ -252,7 +205,7 @@ class DataSetWalker:
         self._at, self._count = base + at, self._count + count
         return at >= end
 
-    def _read_implicit(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_implicit(self, data: _Buffer, base: int, frame: Frame) -> bool:
         at, end, size = self._at - base, frame.end - base, len(data)
         unpack = frame.coding.item.unpack_from
         wanted = self._wanted if len(self._frames) == 1 else ()
@@ -270,7 +223,7 @@ class DataSetWalker:
         self._at = base + at
         return at >= end
 
-    def _read_unusual(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_unusual(self, data: _Buffer, base: int, frame: Frame) -> bool:
         """One header of explicit VR that the hot loop does not know. False when it is not whole."""
         at = self._at - base
         group, number, vr, length = frame.coding.header.unpack_from(data, at)
@@ -294,7 +247,7 @@ class DataSetWalker:
             self._keep(tag, vr, data[value : value + length], length, base + value)
         return True
 
-    def _read_without_vr(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_without_vr(self, data: _Buffer, base: int, frame: Frame) -> bool:
         """A delimiter, the zeros after the end, or an item that is in implicit VR amid explicit VR."""
         group, number, length = frame.coding.item.unpack_from(data, self._at - base)
         tag, is_top = group << 16 | number, len(self._frames) == 1
@@ -303,24 +256,24 @@ class DataSetWalker:
             self._at += HEADER_BYTES
             self._end_by_delimiter(tag, length, frame)
         elif is_top and tag == length == 0 and self._count:
-            self._frames.append(_Frame(_Kind.PADDING, frame.coding, self._at, _ENDLESS, False))
+            self._frames.append(Frame(Kind.PADDING, frame.coding, self._at, ENDLESS, False))
         elif not is_top and self._at == frame.start:
-            self._frames[-1] = frame._replace(kind=_Kind.IMPLICIT)
+            self._frames[-1] = frame._replace(kind=Kind.IMPLICIT)
         else:
             raise BadDataset(f"{tag_name(tag)} at byte {self._at} has no VR")
         return True
 
-    def _enter_implicit(self, tag: int, length: int, frame: _Frame) -> None:
+    def _enter_implicit(self, tag: int, length: int, frame: Frame) -> None:
         if tag >> 16 == 0xFFFE:
             self._end_by_delimiter(tag, length, frame)
         elif tag >> 16:
             self._open(tag, b"", length, frame)
         elif tag == length == 0 and len(self._frames) == 1 and self._count > 1:
-            self._frames.append(_Frame(_Kind.PADDING, frame.coding, self._at, _ENDLESS, False))
+            self._frames.append(Frame(Kind.PADDING, frame.coding, self._at, ENDLESS, False))
         else:
             raise BadDataset(f"{tag_name(tag)} at byte {self._at - HEADER_BYTES} in a data set")
 
-    def _read_item(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_item(self, data: _Buffer, base: int, frame: Frame) -> bool:
         at = self._at - base
         if at + HEADER_BYTES > len(data):
             return False
@@ -330,10 +283,10 @@ class DataSetWalker:
         if (tag := group << 16 | number) != ITEM:
             self._end_by_delimiter(tag, length, frame)
             return True
-        self._push(_elements_kind(frame.coding), frame.coding, length)
+        self._push(kind_of_elements(frame.coding), frame.coding, length)
         return True
 
-    def _read_fragments(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_fragments(self, data: _Buffer, base: int, frame: Frame) -> bool:
         """Encapsulated pixels (PS3.5 A.4): items of defined length until the sequence delimiter."""
         while (at := self._at - base) + HEADER_BYTES <= len(data):
             group, number, length = frame.coding.item.unpack_from(data, at)
@@ -349,52 +302,52 @@ class DataSetWalker:
                 return True
         return False
 
-    def _read_padding(self, data: _Buffer, base: int, frame: _Frame) -> bool:
+    def _read_padding(self, data: _Buffer, base: int, frame: Frame) -> bool:
         if bytes(data[self._at - base :]).strip(b"\0"):
             raise BadDataset(f"other than zeros after the end at byte {frame.start}")
         self._at = base + len(data)
         return False
 
-    def _open(self, tag: int, vr: bytes, length: int, frame: _Frame) -> None:
+    def _open(self, tag: int, vr: bytes, length: int, frame: Frame) -> None:
         """Enter the value that begins at ``_at``: a sequence, or fragments."""
         is_top = len(self._frames) == 1
         if is_top and tag in self._to_note:
             self._place(tag, Place(self._at, vr.decode("ascii"), length))
         if length == UNDEFINED_LENGTH and (vr in (b"OB", b"OW") or (tag == PIXEL_DATA and not vr)):
-            self._push(_Kind.FRAGMENTS, frame.coding, length)
+            self._push(Kind.FRAGMENTS, frame.coding, length)
             return
         if vr not in (b"SQ", b"UN", b""):
             raise BadDataset(f"{tag_name(tag)} at byte {self._at} has no length")
         if len(self._frames) >= 2 * self._max_depth:
             raise DatasetTooLarge(f"sequences nested deeper than {self._max_depth}")
         # PS3.5 6.2.2 note 4: of undefined length, UN is a sequence in implicit VR little endian, whatever is around it.
-        self._push(_Kind.ITEMS, IMPLICIT_LITTLE if vr == b"UN" else frame.coding, length)
+        self._push(Kind.ITEMS, IMPLICIT_LITTLE if vr == b"UN" else frame.coding, length)
         if is_top and tag in self._wanted and tag not in self._to_note:
-            self._sequences.append(_Sequence(tag, self._at, is_implicit=vr == b"UN"))
+            self._sequences.append(Sequence(tag, self._at, is_implicit=vr == b"UN"))
 
-    def _push(self, kind: _Kind, coding: Coding, length: int) -> None:
+    def _push(self, kind: Kind, coding: Coding, length: int) -> None:
         outer = self._frames[-1].end
         end = outer if length == UNDEFINED_LENGTH else self._at + length
         if end > outer:
             raise BadDataset(f"sequence or item at byte {self._at} exceeds what it is in")
-        self._frames.append(_Frame(kind, coding, self._at, end, length == UNDEFINED_LENGTH))
+        self._frames.append(Frame(kind, coding, self._at, end, length == UNDEFINED_LENGTH))
 
-    def _end_by_length(self, frame: _Frame) -> None:
+    def _end_by_length(self, frame: Frame) -> None:
         if self._at > frame.end:
             raise BadDataset(f"element runs past the end of its item at byte {frame.end}")
         if frame.is_delimited:
             raise BadDataset(f"sequence or item at byte {frame.start} has no delimiter")
         self._pop(frame.end)
 
-    def _end_by_delimiter(self, tag: int, length: int, frame: _Frame) -> None:
-        is_inside_sequence = frame.kind in (_Kind.ITEMS, _Kind.FRAGMENTS)
+    def _end_by_delimiter(self, tag: int, length: int, frame: Frame) -> None:
+        is_inside_sequence = frame.kind in (Kind.ITEMS, Kind.FRAGMENTS)
         if tag != (SEQUENCE_DELIMITER if is_inside_sequence else ITEM_DELIMITER) or not frame.is_delimited or length:
             raise BadDataset(f"unexpected {tag_name(tag)} at byte {self._at - HEADER_BYTES}")
         self._pop(self._at - HEADER_BYTES)
 
     def _pop(self, end: int) -> None:
         self._frames.pop()
-        if len(self._frames) == 1 and self._sequences and self._sequences[-1].end == _ENDLESS:
+        if len(self._frames) == 1 and self._sequences and self._sequences[-1].end == ENDLESS:
             self._sequences[-1].end = end
 
     def _collect(self, data: memoryview, begin: int) -> None:
@@ -420,7 +373,7 @@ class DataSetWalker:
                 return
             raise FaultyElement(f"{tag_name(tag)} is longer than {self._max_value_bytes} bytes", tag=tag)
         if len(value) < length:
-            self._partial = _Partial(tag, vr, bytearray(value), length)
+            self._partial = Partial(tag, vr, bytearray(value), length)
             return
         self._enter(tag, Element(vr.decode("ascii"), bytes(value)))
 
@@ -429,7 +382,7 @@ class DataSetWalker:
             self._repeated.add(tag)
         self._places[tag] = place
 
-    def _fill(self, partial: _Partial, data: memoryview) -> None:
+    def _fill(self, partial: Partial, data: memoryview) -> None:
         partial.value.extend(data[: partial.length - len(partial.value)])
         if len(partial.value) == partial.length:
             self._partial = None
@@ -441,50 +394,6 @@ class DataSetWalker:
             raise FaultyElement(f"{tag_name(tag)} is there twice, with different values", tag=tag)
 
 
-class _Kind(IntEnum):
-    """What a frame may hold."""
-
-    EXPLICIT = 0
-    IMPLICIT = 1
-    ITEMS = 2
-    FRAGMENTS = 3
-    PADDING = 4
-
-
-class _Frame(NamedTuple):
-    """Something that is open. ``end`` is where it ends by its length, or at the latest by that of what it is in."""
-
-    kind: _Kind
-    coding: Coding
-    start: int
-    end: int
-    is_delimited: bool
-
-
-class _Partial(NamedTuple):
-    """A wanted value that has begun."""
-
-    tag: int
-    vr: bytes
-    value: bytearray
-    length: int
-
-
-@dataclass(slots=True)
-class _Sequence:
-    """A wanted sequence that has begun: from ``start`` to ``end`` of the stream."""
-
-    tag: int
-    start: int
-    is_implicit: bool
-    end: int = _ENDLESS
-    value: bytearray = field(default_factory=bytearray)
-
-
 class _EveryTag:
     def __contains__(self, tag: object) -> bool:
         return True
-
-
-def _elements_kind(coding: Coding) -> _Kind:
-    return _Kind.IMPLICIT if coding.is_implicit else _Kind.EXPLICIT

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pacsnode.dicom.elements import Elements
 from pacsnode.dicom.syntax import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from pacsnode.dicom.walk import DataSetWalker, Elements
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.model import Uid
 
 JPEG_BASELINE = Uid("1.2.840.10008.1.2.4.50")

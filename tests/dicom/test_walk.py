@@ -4,13 +4,14 @@ import zlib
 
 import pytest
 
+from pacsnode.dicom.elements import Element
 from pacsnode.dicom.syntax import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from pacsnode.dicom.walk import DataSetWalker, Element
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.errors import BadDataset
 from pacsnode.model import Uid
 from tests.dicom.dataset_bytes import JPEG_BASELINE, NATIVE, SYNTAXES, Branch, Leaf, Node, Pixels, deflate, encode, walk

@@ -3,8 +3,9 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pacsnode.dicom.elements import Element, Elements
 from pacsnode.dicom.syntax import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from pacsnode.dicom.walk import DataSetWalker, Element, Elements
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.errors import BadDataset
 from pacsnode.model import Uid
 from tests.dicom.dataset_bytes import JPEG_BASELINE, NATIVE, SYNTAXES, Branch, Leaf, Node, Pixels, encode, walk

@@ -20,10 +20,11 @@ from pacsnode.config import loader
 from pacsnode.dicom import charset, commitment, completeness, header, identifier, items, part10, recode, syntax
 from pacsnode.dicom.attributes import ATTRIBUTES, BY_NAME, HEADER_TAGS
 from pacsnode.dicom.coding import coding_of
+from pacsnode.dicom.elements import Elements
 from pacsnode.dicom.identifier import FindRequest, Root, Rules
 from pacsnode.dicom.response import MatchEncoder
 from pacsnode.dicom.sequence_items import ItemReader
-from pacsnode.dicom.walk import DataSetWalker, Elements
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.dimse import negotiation
 from pacsnode.errors import (
     BadDataset,

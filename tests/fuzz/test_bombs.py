@@ -15,11 +15,12 @@ from pacsnode.config import loader
 from pacsnode.dicom import commitment, header, identifier, items, part10, recode
 from pacsnode.dicom.attributes import HEADER_TAGS
 from pacsnode.dicom.coding import coding_of
+from pacsnode.dicom.elements import Element
 from pacsnode.dicom.identifier import Root
 from pacsnode.dicom.syntax import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED
 from pacsnode.dicom.syntax import EXPLICIT_VR_LITTLE_ENDIAN as EXPLICIT
 from pacsnode.dicom.syntax import IMPLICIT_VR_LITTLE_ENDIAN as IMPLICIT
-from pacsnode.dicom.walk import DataSetWalker, Element
+from pacsnode.dicom.walk import DataSetWalker
 from pacsnode.dimse import negotiation
 from pacsnode.errors import BadDataset, ConfigError, DatasetTooLarge, InvalidQuery, PacsNodeError, ProtocolViolation
 from pacsnode.model import Uid
