@@ -5,43 +5,44 @@ Waking a core that sleeps costs either of them some 20 µs, and what they give e
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 
 _sched_getcpu = ctypes.CDLL(None).sched_getcpu
 
 
-class SharedCore:
-    """Within it both stay where the thread is; behind it the thread may go where it could before, the process not.
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Within it this thread stays where it is; behind it it may go where it could before.
 
-    For one process, and one thread at a time. Where the system does not let us, everything stays as it is.
+    Where the system does not let us (as below the systemd unit), nothing changes.
     """
+    before: set[int] | None = None
+    with contextlib.suppress(OSError):
+        cores = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, (_sched_getcpu(),))
+        before = cores
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(OSError):  # those were taken from us meanwhile: it stays where it is
+                os.sched_setaffinity(0, before)
+
+
+class Follower:
+    """A process that goes to the core of whoever is bound to a single one, and stays there."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._core: int | None = None  # that the process is on
-        self._before: set[int] | None = None  # where the thread could go
-        self._is_allowed = True
+        self._cores: set[int] = set()  # that it was sent to
 
-    def __enter__(self) -> None:
-        if not self._is_allowed:
-            return
-        try:
-            cores, core = os.sched_getaffinity(0), _sched_getcpu()
-            os.sched_setaffinity(0, (core,))
-            self._before = cores
-            if core != self._core:
-                os.sched_setaffinity(self._pid, (core,))
-                self._core = core
-        except PermissionError:  # as below the systemd unit
-            self._is_allowed = False
-        except OSError:  # the process has ended
-            return
-
-    def __exit__(self, *_: object) -> None:
-        before, self._before = self._before, None
-        if before is not None:
-            try:
-                os.sched_setaffinity(0, before)
-            except OSError:  # those were taken from us: it stays where it is
-                return
+    def follow(self) -> None:
+        """Go where this thread is, if that is bound."""
+        cores = os.sched_getaffinity(0)
+        if len(cores) == 1 and cores != self._cores:
+            self._cores = cores
+            with contextlib.suppress(OSError):  # not allowed, or the process has ended
+                os.sched_setaffinity(self._pid, cores)

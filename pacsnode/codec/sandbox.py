@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import IO, Any, cast
 
 from pacsnode.codec.codecs import Codec
-from pacsnode.codec.core import SharedCore
+from pacsnode.codec.core import Follower
 from pacsnode.dicom.pixels import PixelDescription
 from pacsnode.errors import (
     CodecCrashed,
@@ -49,7 +49,6 @@ class Limits:
     cpu_seconds: int = 60
     seconds: float = 120.0
     niceness: int = 0
-    is_beside_caller: bool = False  # on the core of the thread that waits for it, which is less work for both
 
 
 class Sandbox:
@@ -105,8 +104,7 @@ class Sandbox:
         with self._turns:
             process = self._idle_one() or self._start()
             try:
-                with process.core:
-                    made = process.ask(what, pixels, frame, self._limits)
+                made = process.ask(what, pixels, frame, self._limits)
             except CodecRefused:
                 self._take_back(process)
                 raise
@@ -187,8 +185,7 @@ class _Process:
         self._requests, self._replies = cast(IO[bytes], self._child.stdin), cast(IO[bytes], self._child.stdout)
         self._events = select.poll()
         self._events.register(self._replies, select.POLLIN)
-        self.core = SharedCore(self.pid) if limits.is_beside_caller else contextlib.nullcontext()
-        """To be in while it is asked."""
+        self._follower = Follower(self.pid)
         self._is_fat = False  # has it memory of large frames?
 
     def wait_until_ready(self) -> None:
@@ -201,6 +198,7 @@ class _Process:
         deadline = time.monotonic() + limits.seconds
         try:
             self._give(frame)
+            self._follower.follow()
             self._requests.write(b"%d %d\t%s\t%s\n" % (len(frame), limits.cpu_seconds, what, _told(pixels)))
             reply = self._read_reply(deadline)
             self._is_fat |= len(frame) > _KEPT_BYTES

@@ -8,6 +8,7 @@ from typing import IO
 
 from pacsnode.archive import Archive
 from pacsnode.codec.codecs import Codec
+from pacsnode.codec.core import on_one_core
 from pacsnode.codec.images import Coder, Encoding, Scratch, open_image, verify
 from pacsnode.compression import replacing
 from pacsnode.compression.reader import Reader
@@ -52,7 +53,7 @@ class Attempts:
     def made(self, before: Instance, codec: Codec) -> Iterator[tuple[IO[bytes], int]]:
         """The new data set, verified, in a file that stands at its beginning, and its size. Raises as ``encode``."""
         stored, scratch, coder = before.stored, self._scratch, self._coder
-        with self._reader.opened(stored) as source, scratch.open() as made:
+        with on_one_core(), self._reader.opened(stored) as source, scratch.open() as made:
             with open_image(source, stored.size, stored.transfer_syntax_uid, scratch) as image:
                 for chunk in Encoding(image, codec, coder, scratch).chunks():
                     made.write(chunk)

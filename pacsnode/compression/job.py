@@ -27,7 +27,7 @@ _NICENESS = 10
 
 def sandboxed() -> Sandbox:
     """One codec process at a time, which leaves the processor to whoever receives."""
-    return Sandbox(1, Limits(niceness=_NICENESS, is_beside_caller=True))
+    return Sandbox(1, Limits(niceness=_NICENESS))
 
 
 MayGo = Callable[[Key], bool]

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from pacsnode.codec.codecs import Codec
+from pacsnode.codec.core import on_one_core
 from pacsnode.codec.sandbox import Limits, Sandbox
 from pacsnode.errors import (
     CodecCrashed,
@@ -210,13 +210,24 @@ def test_the_process_is_confined(sandbox: Sandbox) -> None:
     assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text()
 
 
-@pytest.mark.parametrize("fault", [None, "fails"])
-def test_a_process_beside_its_caller(fault: str | None) -> None:
-    """It has one core, and the caller all that it had before, whatever became of the frame."""
-    before, limits = os.sched_getaffinity(0), Limits(is_beside_caller=True)
-    with Sandbox(1, limits) if fault is None else faulty(fault, limits) as sandbox:
-        with nullcontext() if fault is None else pytest.raises(CodecCrashed):
+def test_a_process_beside_its_caller() -> None:
+    """While a thread is bound to one core its process is there, too; then the thread has all that it had before."""
+    before = os.sched_getaffinity(0)
+    with Sandbox() as sandbox:
+        sandbox.encode(Codec.HTJ2K, GREY, native(GREY))
+        assert [before] == [os.sched_getaffinity(pid) for pid in sandbox.process_ids()]
+        with on_one_core():
+            bound = os.sched_getaffinity(0)
             sandbox.encode(Codec.HTJ2K, GREY, native(GREY))
+        assert [bound] == [os.sched_getaffinity(pid) for pid in sandbox.process_ids()]
 
-        assert before == os.sched_getaffinity(0)
-        assert [1] * (fault is None) == [len(os.sched_getaffinity(pid)) for pid in sandbox.process_ids()]
+    assert (1, before) == (len(bound), os.sched_getaffinity(0))
+
+
+def test_a_thread_is_let_go_after_an_error() -> None:
+    """Whatever becomes of an object, the thread is not bound to its core for ever."""
+    before = os.sched_getaffinity(0)
+    with pytest.raises(CodecCrashed), on_one_core():
+        raise CodecCrashed("ended")
+
+    assert before == os.sched_getaffinity(0)
