@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from pacsnode.wire.command import CommandSet, Element, decode, encode
 from pacsnode.wire.message import Parts, command_parts
@@ -17,6 +18,9 @@ _LIMITS = PduLimits(association=1 << 20, p_data=1 << 24)
 _PARTS_PER_CALL = 1000  # Linux takes 1024 (IOV_MAX)
 
 CommandFields = Mapping[Element, int | str | bytes]
+
+_decoded = lru_cache(maxsize=8)(decode)
+"""All pending responses to a query are the same: what is measured is the server, not us."""
 
 
 class Ended(Exception):
@@ -91,7 +95,7 @@ class Connection:
             if event.is_command:
                 command += event.data
                 if event.is_last:
-                    decoded = decode(command)
+                    decoded = _decoded(bytes(command))
                     if not decoded.has_data_set:
                         return Message(event.context_id, decoded, 0)
                 continue
