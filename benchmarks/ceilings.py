@@ -42,7 +42,7 @@ def serve() -> None:
     from pacsnode.storage.calls import FileSystem
 
     left_out = os.environ[UNSYNCED].split()
-    if STORE in left_out:
+    if STORE in left_out:  # put into the class itself: all else of the node is as it is
         FileSystem.sync = lambda self, descriptor: None  # type: ignore[method-assign]
         FileSystem.sync_directory = lambda self, path: None  # type: ignore[method-assign]
     if INDEX in left_out:
